@@ -1,0 +1,132 @@
+//! Settings of the OTLP receiver, in the Collector's words.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::units::ByteSize;
+
+/// `receivers: otlp:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct OtlpReceiverConfig {
+    /// Which protocols to serve. At least one.
+    pub protocols: Protocols,
+    /// Bytes of requests held at once over both protocols (bodies being read, inflated or processed); further requests
+    /// are told to retry.
+    pub max_in_flight: ByteSize,
+}
+
+impl Default for OtlpReceiverConfig {
+    fn default() -> Self {
+        OtlpReceiverConfig { protocols: Protocols::default(), max_in_flight: ByteSize::mib(256) }
+    }
+}
+
+/// `protocols:`; a protocol that is not named is not served.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Protocols {
+    /// OTLP/gRPC. `grpc:` alone takes every default.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "crate::units::present")]
+    pub grpc: Option<GrpcConfig>,
+    /// OTLP/HTTP. `http:` alone takes every default.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "crate::units::present")]
+    pub http: Option<HttpConfig>,
+}
+
+/// `grpc:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct GrpcConfig {
+    /// Address to listen on.
+    pub endpoint: String,
+    /// Largest request, before and after decompression.
+    pub max_recv_msg_size: ByteSize,
+    /// Requests served at once over all connections; further ones are told to retry.
+    pub max_concurrent_requests: usize,
+    /// TLS; plain text without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// Who may send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthRef>,
+}
+
+impl Default for GrpcConfig {
+    fn default() -> Self {
+        GrpcConfig {
+            endpoint: "127.0.0.1:4317".into(),
+            max_recv_msg_size: ByteSize::mib(64),
+            max_concurrent_requests: 256,
+            tls: None,
+            auth: None,
+        }
+    }
+}
+
+/// `http:`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address to listen on.
+    pub endpoint: String,
+    /// Largest request body, before and after decompression.
+    pub max_request_body_size: ByteSize,
+    /// Requests served at once over all connections; further ones are told to retry.
+    pub max_concurrent_requests: usize,
+    /// TLS; plain text without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// Who may send.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthRef>,
+    /// Cross-origin requests from browsers; off without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cors: Option<CorsConfig>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        HttpConfig {
+            endpoint: "127.0.0.1:4318".into(),
+            max_request_body_size: ByteSize::mib(64),
+            max_concurrent_requests: 256,
+            tls: None,
+            auth: None,
+            cors: None,
+        }
+    }
+}
+
+/// `tls:` of a server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct TlsConfig {
+    /// PEM file with the certificate chain.
+    pub cert_file: String,
+    /// PEM file with the private key.
+    pub key_file: String,
+    /// PEM file with the authorities that sign client certificates; setting it demands one of every client (mTLS).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_ca_file: Option<String>,
+}
+
+/// `auth:`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthRef {
+    /// Name of an extension, such as `bearertokenauth`.
+    pub authenticator: String,
+}
+
+/// `cors:`
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct CorsConfig {
+    /// Origins that may send, such as `https://app.example.com`; `*` in a name stands for any text, `*` alone for all.
+    pub allowed_origins: Vec<String>,
+    /// Request headers allowed beside the defaults (Content-Type, Content-Encoding, Authorization).
+    pub allowed_headers: Vec<String>,
+    /// How long a browser may cache the answer, in seconds.
+    pub max_age: u32,
+}

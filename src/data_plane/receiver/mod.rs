@@ -1,0 +1,94 @@
+//! OTLP in: gRPC and HTTP, protobuf and JSON, to whoever consumes it.
+//!
+//! Purpose: turn a request on the wire into one contiguous protobuf body and hand it over; turn the answer into OTLP's
+//! status codes, retry hints and error bodies.
+//! Promises: bodies are bounded before and after decompression; a request is consumed as a whole or refused as a whole;
+//! every refusal says whose fault it is and whether to retry.
+//! Never: decides what is kept, knows policies or exporters, or queues.
+
+pub mod config;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+/// The three OTLP signals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Signal {
+    /// Logs: sampled.
+    Logs,
+    /// Traces: forwarded or refused.
+    Traces,
+    /// Metrics: forwarded or refused.
+    Metrics,
+}
+
+/// How a request came in; a label of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// OTLP/gRPC.
+    Grpc,
+    /// OTLP/HTTP.
+    Http,
+}
+
+/// One request: protobuf, decompressed, as large as the configured limit at most.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// An `Export*ServiceRequest` in protobuf.
+    pub body: Bytes,
+    /// The project token the client sent (`Authorization: Bearer …` or `?token=`), passed through to the destination.
+    pub token: Option<Arc<str>>,
+    /// How it came in.
+    pub transport: Transport,
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The client's fault; do not retry. 400 / INVALID_ARGUMENT.
+    #[error("{0}")]
+    Malformed(String),
+    /// Larger than a limit; do not retry unchanged. 413 / RESOURCE_EXHAUSTED without RetryInfo.
+    #[error("{0}")]
+    TooLarge(String),
+    /// No room now: retry after the given time. 503 + Retry-After / UNAVAILABLE + RetryInfo (429 / RESOURCE_EXHAUSTED where
+    /// the caller is at fault by sending too much).
+    #[error("{message}")]
+    Busy {
+        /// What is full and which setting enlarges it.
+        message: String,
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// This gateway does not handle the signal; says what to configure. 404 / UNIMPLEMENTED.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The destination of a forwarded signal refused the client's credentials. 401 / UNAUTHENTICATED.
+    #[error("{0}")]
+    Unauthenticated(String),
+    /// The destination of a forwarded signal refused for good; do not retry. 500 / INTERNAL.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A reply that may take time.
+pub type Reply = Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>>;
+
+/// Whoever takes requests. Implemented by the pipeline.
+pub trait Consumer: Send + Sync + 'static {
+    /// Takes one logs request whole, or refuses it whole. Does not block: it computes, and either has room or not.
+    ///
+    /// # Errors
+    /// A [`Refusal`]; nothing of the request has then had any effect.
+    fn consume_logs(&self, request: Received) -> Result<(), Refusal>;
+
+    /// Forwards a traces or metrics request untouched and waits for the destination's answer.
+    fn forward(&self, signal: Signal, request: Received) -> Reply;
+
+    /// Notes a request that was refused before its records could be counted (bad encoding, too large, not allowed).
+    fn refused(&self, signal: Signal, transport: Transport);
+}

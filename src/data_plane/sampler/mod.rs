@@ -1,0 +1,3 @@
+//! Keep or drop, and say why.
+
+pub mod config;

@@ -1,0 +1,310 @@
+//! Where everything is: one pass over a request that notes the byte range of each block, record and hot field.
+//!
+//! Purpose: pay for the walk once; later stages look fields up by offset while the bytes are still in cache.
+//! Promises: the pass finishes before anyone acts, so malformed input has no effect; buffers are reused between
+//! requests; a callback runs per record while its bytes are hot.
+//! Never: looks inside attribute values beyond the three keys the sampler needs, copies, or allocates per record.
+
+use super::ViewError;
+use super::record::RecordRef;
+use super::wire::{Reader, Tag, WireType};
+
+/// Largest request the index can address (offsets are 32 bits).
+pub const MAX_REQUEST_BYTES: usize = u32::MAX as usize - 1;
+
+/// Attribute that carries the rejection threshold of an earlier sampler (OpenTelemetry probability sampling).
+pub const THRESHOLD_KEY: &[u8] = b"sampling.threshold";
+/// Attribute that carries explicit randomness (OpenTelemetry probability sampling).
+pub const RANDOMNESS_KEY: &[u8] = b"sampling.randomness";
+/// Attribute that marks a summary record of dropped records.
+pub const SUMMARY_KEY: &[u8] = b"lip.summary";
+
+/// A byte range of the request, `start..end`. Empty at 0 means "absent".
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First byte.
+    pub start: u32,
+    /// One past the last byte.
+    pub end: u32,
+}
+
+impl Span {
+    /// A span from offsets that are known to fit.
+    #[inline]
+    pub fn new(start: usize, end: usize) -> Self {
+        Span { start: start as u32, end: end as u32 }
+    }
+    /// Number of bytes.
+    #[inline]
+    pub fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+    /// Whether it holds no byte.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        self.end == self.start
+    }
+    /// Whether the field was there at all (offset 0 is always a tag, never a value).
+    #[inline]
+    pub fn is_present(self) -> bool {
+        self.end != 0
+    }
+    /// The bytes of this span; empty if it does not fit `body`.
+    #[inline]
+    pub fn of(self, body: &[u8]) -> &[u8] {
+        body.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// One `ResourceLogs`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ResourceSpan {
+    /// Tag, length and payload.
+    pub field: Span,
+    /// Payload alone.
+    pub payload: Span,
+    /// Tag, length and payload of the `Resource` message, if any (the last one, should there be several).
+    pub resource_field: Span,
+    /// The `Resource` message.
+    pub resource: Span,
+    /// `schema_url`.
+    pub schema_url: Span,
+    /// Index range of its scopes in [`LogIndex::scopes`].
+    pub scopes: (u32, u32),
+}
+
+/// One `ScopeLogs`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ScopeSpan {
+    /// Tag, length and payload.
+    pub field: Span,
+    /// Payload alone.
+    pub payload: Span,
+    /// Tag, length and payload of the `InstrumentationScope`, if any.
+    pub scope_field: Span,
+    /// The `InstrumentationScope` message.
+    pub scope: Span,
+    /// `schema_url`.
+    pub schema_url: Span,
+    /// Index of its resource in [`LogIndex::resources`].
+    pub resource_index: u32,
+    /// Index range of its records in [`LogIndex::records`].
+    pub records: (u32, u32),
+}
+
+/// One `LogRecord`: its range and the hot fields.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RecordSpan {
+    /// Tag, length and payload.
+    pub field: Span,
+    /// Payload alone.
+    pub payload: Span,
+    /// The body's `AnyValue` message.
+    pub body: Span,
+    /// `severity_text`.
+    pub severity_text: Span,
+    /// `event_name`.
+    pub event_name: Span,
+    /// `trace_id`, whatever its length.
+    pub trace_id: Span,
+    /// The whole `sampling.threshold` attribute field (tag, length, payload) of the record.
+    pub threshold_field: Span,
+    /// The `KeyValue` payload of `sampling.randomness`.
+    pub randomness: Span,
+    /// `time_unix_nano`.
+    pub time_unix_nano: u64,
+    /// `severity_number` as sent, clamped to 0..=255.
+    pub severity_number: u8,
+    /// Whether the record is marked as a summary by an earlier LipService.
+    pub is_summary: bool,
+    /// Index of its scope in [`LogIndex::scopes`].
+    pub scope_index: u32,
+}
+
+/// The blocks and records of one request. Reuse it between requests to keep its buffers.
+#[derive(Debug, Default)]
+pub struct LogIndex {
+    /// `ResourceLogs` in order.
+    pub resources: Vec<ResourceSpan>,
+    /// `ScopeLogs` in order, over all resources.
+    pub scopes: Vec<ScopeSpan>,
+    /// `LogRecord` in order, over all scopes.
+    pub records: Vec<RecordSpan>,
+}
+
+impl LogIndex {
+    /// Walks `body` and calls `on_record` for each record as it is found, before the walk of the whole is known to
+    /// succeed: the callback may compute, but must not act.
+    ///
+    /// # Errors
+    /// The first place where the bytes are not a valid request; what the index then holds is unspecified.
+    pub fn parse(&mut self, body: &[u8], mut on_record: impl FnMut(RecordRef<'_>)) -> Result<(), ViewError> {
+        self.resources.clear();
+        self.scopes.clear();
+        self.records.clear();
+        if body.len() > MAX_REQUEST_BYTES {
+            return Err(ViewError { offset: 0, what: "the request is larger than 4 GiB" });
+        }
+        let mut reader = Reader::new(body);
+        let mut at = 0;
+        while let Some(tag) = reader.tag()? {
+            if tag.field == 1 {
+                let payload = message(&mut reader, tag)?;
+                let field = Span::new(at, payload.end as usize);
+                self.resource_logs(body, field, payload, &mut on_record)?;
+            } else {
+                reader.skip(tag)?;
+            }
+            at = reader.pos();
+        }
+        Ok(())
+    }
+
+    /// Walks `body` without a callback.
+    ///
+    /// # Errors
+    /// As [`LogIndex::parse`].
+    pub fn read(&mut self, body: &[u8]) -> Result<(), ViewError> {
+        self.parse(body, |_| ())
+    }
+
+    fn resource_logs(
+        &mut self,
+        body: &[u8],
+        field: Span,
+        payload: Span,
+        on_record: &mut impl FnMut(RecordRef<'_>),
+    ) -> Result<(), ViewError> {
+        let first_scope = self.scopes.len() as u32;
+        let resource_index = self.resources.len() as u32;
+        self.resources.push(ResourceSpan { field, payload, ..ResourceSpan::default() });
+        let mut found = ResourceSpan { field, payload, ..ResourceSpan::default() };
+        let mut reader = Reader::within(body, payload.start as usize, payload.end as usize);
+        let mut at = reader.pos();
+        while let Some(tag) = reader.tag()? {
+            match tag.field {
+                1 => {
+                    found.resource = message(&mut reader, tag)?;
+                    found.resource_field = Span::new(at, reader.pos());
+                }
+                2 => {
+                    let payload = message(&mut reader, tag)?;
+                    let field = Span::new(at, payload.end as usize);
+                    self.scope_logs(body, field, payload, resource_index, on_record)?;
+                }
+                3 => found.schema_url = message(&mut reader, tag)?,
+                _ => reader.skip(tag)?,
+            }
+            at = reader.pos();
+        }
+        found.scopes = (first_scope, self.scopes.len() as u32);
+        self.resources[resource_index as usize] = found;
+        Ok(())
+    }
+
+    fn scope_logs(
+        &mut self,
+        body: &[u8],
+        field: Span,
+        payload: Span,
+        resource_index: u32,
+        on_record: &mut impl FnMut(RecordRef<'_>),
+    ) -> Result<(), ViewError> {
+        let first_record = self.records.len() as u32;
+        let scope_index = self.scopes.len() as u32;
+        let mut found = ScopeSpan { field, payload, resource_index, ..ScopeSpan::default() };
+        let mut reader = Reader::within(body, payload.start as usize, payload.end as usize);
+        let mut at = reader.pos();
+        while let Some(tag) = reader.tag()? {
+            match tag.field {
+                1 => {
+                    found.scope = message(&mut reader, tag)?;
+                    found.scope_field = Span::new(at, reader.pos());
+                }
+                2 => {
+                    let payload = message(&mut reader, tag)?;
+                    let mut record = log_record(body, payload)?;
+                    record.field = Span::new(at, payload.end as usize);
+                    record.scope_index = scope_index;
+                    on_record(RecordRef::new(body, &record));
+                    self.records.push(record);
+                }
+                3 => found.schema_url = message(&mut reader, tag)?,
+                _ => reader.skip(tag)?,
+            }
+            at = reader.pos();
+        }
+        found.records = (first_record, self.records.len() as u32);
+        self.scopes.push(found);
+        Ok(())
+    }
+}
+
+#[inline]
+fn message(reader: &mut Reader<'_>, tag: Tag) -> Result<Span, ViewError> {
+    if tag.wire_type != WireType::Len {
+        return Err(ViewError { offset: reader.pos(), what: "a message or string field has the wrong wire type" });
+    }
+    let (start, end) = reader.len_range()?;
+    Ok(Span::new(start, end))
+}
+
+fn expect(reader: &Reader<'_>, tag: Tag, wire_type: WireType) -> Result<(), ViewError> {
+    if tag.wire_type == wire_type {
+        return Ok(());
+    }
+    Err(ViewError { offset: reader.pos(), what: "a number field has the wrong wire type" })
+}
+
+/// Field numbers are those of `opentelemetry.proto.logs.v1.LogRecord`.
+fn log_record(body: &[u8], payload: Span) -> Result<RecordSpan, ViewError> {
+    let mut record = RecordSpan { payload, ..RecordSpan::default() };
+    let mut reader = Reader::within(body, payload.start as usize, payload.end as usize);
+    let mut at = reader.pos();
+    while let Some(tag) = reader.tag()? {
+        match tag.field {
+            1 => {
+                expect(&reader, tag, WireType::Fixed64)?;
+                record.time_unix_nano = reader.fixed64()?;
+            }
+            11 => {
+                expect(&reader, tag, WireType::Fixed64)?;
+                reader.fixed64()?;
+            }
+            2 => {
+                expect(&reader, tag, WireType::Varint)?;
+                record.severity_number = u8::try_from(reader.varint()? as i32).unwrap_or(u8::MAX);
+            }
+            3 => record.severity_text = message(&mut reader, tag)?,
+            5 => record.body = message(&mut reader, tag)?,
+            6 => {
+                let key_value = message(&mut reader, tag)?;
+                note_attribute(body, &mut record, Span::new(at, key_value.end as usize), key_value);
+            }
+            9 => record.trace_id = message(&mut reader, tag)?,
+            10 => drop(message(&mut reader, tag)?),
+            12 => record.event_name = message(&mut reader, tag)?,
+            _ => reader.skip(tag)?,
+        }
+        at = reader.pos();
+    }
+    Ok(record)
+}
+
+/// Looks for the three keys the sampler needs. Every encoder writes the key first, so one length byte rules out nearly
+/// all attributes.
+#[inline]
+fn note_attribute(body: &[u8], record: &mut RecordSpan, field: Span, key_value: Span) {
+    let bytes = key_value.of(body);
+    let (Some(&tag), Some(&len)) = (bytes.first(), bytes.get(1)) else { return };
+    if tag != 0x0a || !matches!(len as usize, 11 | 18 | 19) {
+        return;
+    }
+    let Some(key) = bytes.get(2..2 + len as usize) else { return };
+    match key {
+        THRESHOLD_KEY => record.threshold_field = field,
+        RANDOMNESS_KEY => record.randomness = key_value,
+        SUMMARY_KEY => record.is_summary = true,
+        _ => {}
+    }
+}

@@ -1,0 +1,3 @@
+//! Rates, exactly and bounded.
+
+pub mod config;

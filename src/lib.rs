@@ -1,0 +1,11 @@
+//! LipService: a streaming log sampler in the style of the OpenTelemetry Collector.
+//!
+//! Applications point their OTLP exporter at it; it computes a pattern signature and per-window rates for every log
+//! record, keeps or drops it under a sampling policy, forwards what it keeps and accounts for what it dropped.
+//! ARCHITECTURE.md is the map.
+
+pub mod clock;
+pub mod data_plane;
+pub mod shutdown;
+pub mod telemetry;
+pub mod units;

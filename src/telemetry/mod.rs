@@ -1,0 +1,19 @@
+//! What the gateway says about itself: metrics, health, its own logs.
+//!
+//! Purpose: let every part report numbers without knowing how they are shown.
+//! Promises: numbers are read when asked for, never pushed; own logs are rate-limited and never enter the pipeline.
+//! Never: knows a part by name; parts implement [`MetricSource`].
+
+/// A part that has numbers to show.
+pub trait MetricSource: Send + Sync {
+    /// Writes the present values. Called once a scrape; may take locks, must not block on input or output.
+    fn collect(&self, out: &mut dyn MetricSink);
+}
+
+/// Where a part writes its numbers. Names are complete Prometheus names.
+pub trait MetricSink {
+    /// A number that only grows while the process lives.
+    fn counter(&mut self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)], value: u64);
+    /// A number that goes up and down.
+    fn gauge(&mut self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)], value: f64);
+}
