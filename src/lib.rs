@@ -4,6 +4,7 @@
 //! record, keeps or drops it under a sampling policy, forwards what it keeps and accounts for what it dropped.
 //! ARCHITECTURE.md is the map.
 
+pub mod cli;
 pub mod clock;
 pub mod data_plane;
 pub mod shutdown;

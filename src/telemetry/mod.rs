@@ -17,3 +17,11 @@ pub trait MetricSink {
     /// A number that goes up and down.
     fn gauge(&mut self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)], value: f64);
 }
+
+/// Who can list patterns by volume, for `lipservice top`.
+pub trait PatternSource: Send + Sync {
+    /// The `limit` largest patterns of the running and the last finished window as JSON:
+    /// `{"window_seconds":10,"totals":{"received","kept","dropped","refused","bytes_in","bytes_kept"},"patterns":[{"service",
+    /// "severity","signature","template","records","bytes","kept","dropped","records_per_second","reason"}]}`.
+    fn patterns_json(&self, limit: usize) -> String;
+}

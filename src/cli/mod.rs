@@ -1,0 +1,62 @@
+//! The command line: one file per subcommand.
+//!
+//! Purpose: parse arguments and call the library; print results and errors for people.
+//! Promises: errors go to standard error in one readable chain; exit status 0 only on success.
+//! Never: is called by the rest of the library.
+
+mod policy;
+mod print_config;
+mod run;
+mod send;
+mod signature;
+mod top;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(name = "lipservice", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start the gateway.
+    Run(run::Args),
+    /// Check a configuration and its policies; print every error at once.
+    Validate(validate::Args),
+    /// Print the configuration as it takes effect, defaults filled in and secrets hidden.
+    PrintConfig(print_config::Args),
+    /// Work with sampling policies.
+    Policy(policy::Args),
+    /// Send a log file as OTLP.
+    Send(send::Args),
+    /// Print the signature of each line of standard input.
+    Signature(signature::Args),
+    /// Watch a gateway's patterns by volume.
+    Top(top::Args),
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Run(args) => run::run(args),
+        Command::Validate(args) => validate::run(args),
+        Command::PrintConfig(args) => print_config::run(args),
+        Command::Policy(args) => policy::run(args),
+        Command::Send(args) => send::run(args),
+        Command::Signature(args) => signature::run(args),
+        Command::Top(args) => top::run(args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("lipservice: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
