@@ -6,6 +6,7 @@
 //! ARCHITECTURE.md and held by `tests/tidy.rs`.
 
 pub mod exporter;
+pub mod ledger;
 pub mod receiver;
 pub mod sampler;
 pub mod signature;

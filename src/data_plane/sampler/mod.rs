@@ -1,3 +1,14 @@
 //! Keep or drop, and say why.
+//!
+//! Purpose: the decision on a record, the arithmetic of consistent sampling, and the records that account for what was
+//! dropped.
+//! Promises: pure functions; time and randomness are arguments; the reasons are one enum for everyone.
+//! Never: counts, forwards, or knows where records go.
 
 pub mod config;
+pub mod decision;
+pub mod summary;
+pub mod threshold;
+
+pub use decision::{Decision, Facts, PolicyVerdict, Reason, Settings, decide};
+pub use threshold::{Incoming, ThresholdText, threshold_of};

@@ -1,0 +1,270 @@
+//! Keep or drop one record, and why.
+//!
+//! Purpose: the order of reasons in one pure function.
+//! Promises: protections come before every drop; records kept for novelty or the floor are chosen before randomness is
+//! looked at, so that weights stay unbiased; every answer carries a reason.
+//! Never: reads a clock, draws randomness, or counts.
+
+use super::threshold::{Incoming, stacked};
+use crate::data_plane::window::Sight;
+
+/// Why a record was kept or dropped. Metrics, summaries and debug output share these names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Reason {
+    /// Kept: a summary of dropped records from a LipService before this one.
+    Summary,
+    /// Kept: a policy with `protect: true` matches.
+    Protect,
+    /// Kept: the severity is protected.
+    Severity,
+    /// Kept: among the first records of its pattern.
+    Novelty,
+    /// Kept: among the first records of its pattern in this window.
+    Floor,
+    /// Kept: every policy that matches keeps all.
+    PolicyAll,
+    /// Dropped: a policy with `keep: none` matches.
+    PolicyNone,
+    /// Kept or dropped by a policy's percentage.
+    PolicyPercentage,
+    /// Kept or dropped by a policy's rate limit.
+    PolicyRateLimit,
+    /// Kept or dropped by the default percentage: no policy matches.
+    Default,
+}
+
+impl Reason {
+    /// Every reason, in order.
+    pub const ALL: [Reason; 10] = [
+        Reason::Summary,
+        Reason::Protect,
+        Reason::Severity,
+        Reason::Novelty,
+        Reason::Floor,
+        Reason::PolicyAll,
+        Reason::PolicyNone,
+        Reason::PolicyPercentage,
+        Reason::PolicyRateLimit,
+        Reason::Default,
+    ];
+
+    /// Its name in metrics, summaries and debug output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Summary => "summary",
+            Reason::Protect => "protect",
+            Reason::Severity => "severity",
+            Reason::Novelty => "novelty",
+            Reason::Floor => "floor",
+            Reason::PolicyAll => "policy_all",
+            Reason::PolicyNone => "policy_none",
+            Reason::PolicyPercentage => "policy_percentage",
+            Reason::PolicyRateLimit => "policy_rate_limit",
+            Reason::Default => "default",
+        }
+    }
+}
+
+/// What the policies that match a record say of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PolicyVerdict {
+    /// No policy matches.
+    Unmatched,
+    /// All that match keep all.
+    All {
+        /// One of them.
+        policy: u16,
+    },
+    /// `keep: none`.
+    None {
+        /// The policy that says so.
+        policy: u16,
+    },
+    /// A percentage decided.
+    Percentage {
+        /// Whether the record passed.
+        keep: bool,
+        /// The rejection threshold applied.
+        threshold: u64,
+        /// Whether the randomness was a sample key's rather than the record's.
+        own_randomness: bool,
+        /// The policy that decided.
+        policy: u16,
+    },
+    /// A rate limit decided.
+    RateLimit {
+        /// Whether the record passed.
+        keep: bool,
+        /// The policy that decided.
+        policy: u16,
+    },
+}
+
+/// What is known of a record before its policies are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// Randomness and threshold it came with.
+    pub incoming: Incoming,
+    /// Whether it is a summary record of an earlier LipService.
+    pub is_summary: bool,
+    /// The policy that protects it.
+    pub protected_by: Option<u16>,
+    /// Whether its severity is protected.
+    pub severity_protected: bool,
+    /// The policy that orders it dropped (`keep: none`): novelty and floor do not apply.
+    pub ordered_drop: Option<u16>,
+    /// Its pattern's counts.
+    pub sight: Sight,
+}
+
+/// The settings a decision needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Records kept when a pattern is new.
+    pub novelty_records: u64,
+    /// Records kept of a pattern in every window.
+    pub floor_records: u64,
+    /// Rejection threshold of records that no policy matches.
+    pub default_threshold: u64,
+}
+
+/// Keep or drop, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether the record stays.
+    pub keep: bool,
+    /// Why.
+    pub reason: Reason,
+    /// The policy that decided, by index.
+    pub policy: Option<u16>,
+    /// The threshold the kept record must carry; equal to the incoming one when nothing was sampled.
+    pub threshold: u64,
+}
+
+/// Decides on one record. `ask_policies` consumes rate limits and is asked only when nothing before it decides.
+#[inline]
+pub fn decide(facts: &Facts, settings: &Settings, ask_policies: impl FnOnce() -> PolicyVerdict) -> Decision {
+    let incoming = facts.incoming;
+    let keep = |reason, policy| Decision { keep: true, reason, policy, threshold: incoming.threshold };
+    let drop = |reason, policy| Decision { keep: false, reason, policy, threshold: incoming.threshold };
+    if facts.is_summary {
+        return keep(Reason::Summary, None);
+    }
+    if facts.protected_by.is_some() {
+        return keep(Reason::Protect, facts.protected_by);
+    }
+    if facts.severity_protected {
+        return keep(Reason::Severity, None);
+    }
+    if facts.ordered_drop.is_none() {
+        if facts.sight.seen < settings.novelty_records {
+            return keep(Reason::Novelty, None);
+        }
+        if facts.sight.kept_in_window < settings.floor_records {
+            return keep(Reason::Floor, None);
+        }
+    }
+    match ask_policies() {
+        PolicyVerdict::All { policy } => keep(Reason::PolicyAll, Some(policy)),
+        PolicyVerdict::None { policy } => drop(Reason::PolicyNone, Some(policy)),
+        PolicyVerdict::Percentage { keep, threshold, own_randomness, policy } => Decision {
+            keep,
+            reason: Reason::PolicyPercentage,
+            policy: Some(policy),
+            threshold: stacked(incoming.threshold, threshold, own_randomness),
+        },
+        PolicyVerdict::RateLimit { keep, policy } => {
+            Decision { keep, reason: Reason::PolicyRateLimit, policy: Some(policy), threshold: incoming.threshold }
+        }
+        PolicyVerdict::Unmatched => Decision {
+            keep: incoming.randomness >= settings.default_threshold,
+            reason: Reason::Default,
+            policy: None,
+            threshold: stacked(incoming.threshold, settings.default_threshold, false),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::threshold::threshold_of;
+    use super::*;
+
+    const SETTINGS: Settings = Settings { novelty_records: 2, floor_records: 1, default_threshold: 0 };
+
+    fn facts() -> Facts {
+        Facts {
+            incoming: Incoming { randomness: 0, threshold: 0 },
+            is_summary: false,
+            protected_by: None,
+            severity_protected: false,
+            ordered_drop: None,
+            sight: Sight { seen: 100, kept_in_window: 5 },
+        }
+    }
+
+    fn percentage(p: f64, r: u64) -> PolicyVerdict {
+        let threshold = threshold_of(p);
+        PolicyVerdict::Percentage { keep: r >= threshold, threshold, own_randomness: false, policy: 7 }
+    }
+
+    /// (name, facts, what policies say, keep, reason, policy)
+    type Case = (&'static str, Facts, PolicyVerdict, bool, Reason, Option<u16>);
+
+    #[test]
+    fn the_order_of_reasons() {
+        let none = PolicyVerdict::None { policy: 3 };
+        let new = Sight { seen: 1, kept_in_window: 1 };
+        let quiet = Sight { seen: 9, kept_in_window: 0 };
+        let ordered = Facts { ordered_drop: Some(3), ..facts() };
+        let cases: [Case; 12] = [
+            ("summary", Facts { is_summary: true, ..ordered }, none, true, Reason::Summary, None),
+            ("protect", Facts { protected_by: Some(1), ..ordered }, none, true, Reason::Protect, Some(1)),
+            ("severity", Facts { severity_protected: true, ..ordered }, none, true, Reason::Severity, None),
+            ("none beats novelty", Facts { sight: new, ..ordered }, none, false, Reason::PolicyNone, Some(3)),
+            ("none beats floor", Facts { sight: quiet, ..ordered }, none, false, Reason::PolicyNone, Some(3)),
+            ("novelty", Facts { sight: new, ..facts() }, percentage(0.0, 0), true, Reason::Novelty, None),
+            ("floor", Facts { sight: quiet, ..facts() }, percentage(0.0, 0), true, Reason::Floor, None),
+            ("all", facts(), PolicyVerdict::All { policy: 2 }, true, Reason::PolicyAll, Some(2)),
+            ("percentage drops", facts(), percentage(50.0, 0), false, Reason::PolicyPercentage, Some(7)),
+            ("percentage keeps", facts(), percentage(50.0, 1 << 55), true, Reason::PolicyPercentage, Some(7)),
+            (
+                "limit",
+                facts(),
+                PolicyVerdict::RateLimit { keep: false, policy: 4 },
+                false,
+                Reason::PolicyRateLimit,
+                Some(4),
+            ),
+            ("default", facts(), PolicyVerdict::Unmatched, true, Reason::Default, None),
+        ];
+        for (name, facts, verdict, keep, reason, policy) in cases {
+            let decision = decide(&facts, &SETTINGS, || verdict);
+            assert_eq!((decision.keep, decision.reason, decision.policy), (keep, reason, policy), "{name}");
+        }
+    }
+
+    #[test]
+    fn protections_do_not_consume_rate_limits() {
+        for facts in [
+            Facts { is_summary: true, ..facts() },
+            Facts { protected_by: Some(1), ..facts() },
+            Facts { severity_protected: true, ..facts() },
+            Facts { sight: Sight::default(), ..facts() },
+        ] {
+            decide(&facts, &SETTINGS, || panic!("the policies were asked"));
+        }
+    }
+
+    #[test]
+    fn thresholds_stack_and_protected_records_keep_theirs() {
+        let incoming = Incoming { randomness: u64::MAX >> 8, threshold: threshold_of(50.0) };
+        let sampled = Facts { incoming, ..facts() };
+        let keep = |facts: &Facts, verdict| decide(facts, &SETTINGS, || verdict).threshold;
+        assert_eq!(keep(&sampled, percentage(25.0, incoming.randomness)), threshold_of(25.0));
+        assert_eq!(keep(&sampled, percentage(75.0, incoming.randomness)), threshold_of(50.0));
+        assert_eq!(keep(&sampled, PolicyVerdict::RateLimit { keep: true, policy: 1 }), threshold_of(50.0));
+        assert_eq!(keep(&Facts { severity_protected: true, ..sampled }, percentage(1.0, 0)), threshold_of(50.0));
+    }
+}

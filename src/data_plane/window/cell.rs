@@ -1,0 +1,216 @@
+//! The counts of one pattern.
+//!
+//! Purpose: tell the sampler what it must know before a decision (is the pattern new, has this window a record yet),
+//! then take the decision into the counts.
+//! Promises: `records = kept + dropped` and the same for bytes; what was dropped waits in `suppressed`, exact, until a
+//! summary takes it; windows roll over by time alone.
+//! Never: decides.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use smallvec::SmallVec;
+
+use super::band::Band;
+use super::table::Service;
+use crate::clock::UnixNanos;
+use crate::data_plane::signature::Signature;
+
+/// Records and bytes (as received, field tag and length included), by decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records seen.
+    pub records: u64,
+    /// Bytes seen.
+    pub bytes: u64,
+    /// Records kept.
+    pub kept: u64,
+    /// Bytes kept.
+    pub kept_bytes: u64,
+}
+
+impl Counts {
+    /// Records dropped.
+    pub fn dropped(&self) -> u64 {
+        self.records - self.kept
+    }
+    /// Bytes dropped.
+    pub fn dropped_bytes(&self) -> u64 {
+        self.bytes - self.kept_bytes
+    }
+    fn add(&mut self, bytes: u64, keep: bool) {
+        self.records += 1;
+        self.bytes += bytes;
+        if keep {
+            self.kept += 1;
+            self.kept_bytes += bytes;
+        }
+    }
+}
+
+/// Why records were dropped: the policy, if one decided, and the sampler's reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cause {
+    /// Id of the deciding policy.
+    pub policy: Option<Arc<str>>,
+    /// Name of the reason.
+    pub reason: &'static str,
+}
+
+/// Dropped records of one pattern and one cause that no summary has reported yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppressed {
+    /// Why.
+    pub cause: Cause,
+    /// How many.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Arrival of the first.
+    pub first: UnixNanos,
+    /// Arrival of the last.
+    pub last: UnixNanos,
+}
+
+/// What the sampler may know of a pattern before it decides on a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// Records of the pattern decided on before this one, in all.
+    pub seen: u64,
+    /// Records of the pattern kept in this window before this one.
+    pub kept_in_window: u64,
+}
+
+/// The counts as they stand.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// Index of the running window (time divided by the interval).
+    pub window: u64,
+    /// The running window.
+    pub current: Counts,
+    /// The window before it.
+    pub last: Counts,
+    /// Since the pattern was first seen.
+    pub total: Counts,
+    /// Arrival of the first record.
+    pub first_seen: UnixNanos,
+    /// Arrival of the last record.
+    pub last_seen: UnixNanos,
+    /// Dropped and not yet reported.
+    pub suppressed: SmallVec<[Suppressed; 1]>,
+    /// Set when the cell has left the table: whoever holds it must look the pattern up again.
+    pub evicted: bool,
+}
+
+impl State {
+    fn roll(&mut self, window: u64) {
+        if window == self.window {
+            return;
+        }
+        // A clock that steps back keeps counting into the running window.
+        if window > self.window {
+            self.last = if window == self.window + 1 { self.current } else { Counts::default() };
+            self.current = Counts::default();
+            self.window = window;
+        }
+    }
+
+    fn suppress(&mut self, cause: &Cause, bytes: u64, now: UnixNanos) {
+        if let Some(found) = self.suppressed.iter_mut().find(|entry| entry.cause == *cause) {
+            found.records += 1;
+            found.bytes += bytes;
+            found.last = found.last.max(now);
+            return;
+        }
+        self.suppressed.push(Suppressed { cause: cause.clone(), records: 1, bytes, first: now, last: now });
+    }
+}
+
+/// One pattern: what never changes, and its counts.
+#[derive(Debug)]
+pub struct Cell {
+    /// Whose records.
+    pub service: Arc<Service>,
+    /// Their severity band.
+    pub band: Band,
+    /// Their signature; `None` for the overflow entry.
+    pub signature: Option<Signature>,
+    /// The masked template, cut to a bound.
+    pub template: Box<str>,
+    /// One body, cut to a bound.
+    pub example: Box<str>,
+    state: Mutex<State>,
+}
+
+impl Cell {
+    /// A pattern first seen at `now`.
+    pub fn new(service: Arc<Service>, band: Band, signature: Option<Signature>, texts: (Box<str>, Box<str>)) -> Self {
+        Cell { service, band, signature, template: texts.0, example: texts.1, state: Mutex::default() }
+    }
+
+    /// Asks `decide` about one record of `bytes` bytes and counts the answer. `window` is the index of the running
+    /// window. Returns `None`, having asked nothing, when the cell was evicted.
+    ///
+    /// `decide` runs under the cell's lock (one record long), so two threads never take the same record for the first.
+    #[inline]
+    pub fn record<D>(
+        &self,
+        window: u64,
+        now: UnixNanos,
+        bytes: u64,
+        decide: impl FnOnce(Sight) -> (bool, Option<Cause>, D),
+    ) -> Option<D> {
+        let mut state = self.state.lock();
+        if state.evicted {
+            return None;
+        }
+        state.roll(window);
+        let sight = Sight { seen: state.total.records, kept_in_window: state.current.kept };
+        let (keep, cause, decision) = decide(sight);
+        if state.total.records == 0 {
+            state.first_seen = now;
+        }
+        state.last_seen = state.last_seen.max(now);
+        state.current.add(bytes, keep);
+        state.total.add(bytes, keep);
+        if let Some(cause) = cause.filter(|_| !keep) {
+            state.suppress(&cause, bytes, now);
+        }
+        Some(decision)
+    }
+
+    /// A copy of the counts, rolled to `window`.
+    pub fn read(&self, window: u64) -> State {
+        let mut state = self.state.lock();
+        state.roll(window);
+        state.clone()
+    }
+
+    /// Takes what no summary has reported yet.
+    pub fn take_suppressed(&self) -> SmallVec<[Suppressed; 1]> {
+        std::mem::take(&mut self.state.lock().suppressed)
+    }
+
+    /// Puts back what could not be reported, so that a later summary does.
+    pub fn restore_suppressed(&self, entries: impl IntoIterator<Item = Suppressed>) {
+        let mut state = self.state.lock();
+        for entry in entries {
+            match state.suppressed.iter_mut().find(|known| known.cause == entry.cause) {
+                Some(known) => {
+                    known.records += entry.records;
+                    known.bytes += entry.bytes;
+                    known.first = known.first.min(entry.first);
+                    known.last = known.last.max(entry.last);
+                }
+                None => state.suppressed.push(entry),
+            }
+        }
+    }
+
+    /// Marks the cell evicted if nothing waits to be reported and no record came since `since`.
+    pub(super) fn retire(&self, since: UnixNanos) -> bool {
+        let mut state = self.state.lock();
+        state.evicted = state.suppressed.is_empty() && state.last_seen < since;
+        state.evicted
+    }
+}
