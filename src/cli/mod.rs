@@ -34,7 +34,7 @@ enum Command {
     /// Work with sampling policies.
     Policy(policy::Args),
     /// Send a log file as OTLP.
-    Send(send::Args),
+    Send(Box<send::Args>),
     /// Print the signature of each line of standard input.
     Signature(signature::Args),
     /// Watch a gateway's patterns by volume.
@@ -48,7 +48,7 @@ pub fn main() -> ExitCode {
         Command::Validate(args) => validate::run(args),
         Command::PrintConfig(args) => print_config::run(args),
         Command::Policy(args) => policy::run(args),
-        Command::Send(args) => send::run(args),
+        Command::Send(args) => send::run(*args),
         Command::Signature(args) => signature::run(args),
         Command::Top(args) => top::run(args),
     };
