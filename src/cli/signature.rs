@@ -1,15 +1,103 @@
-//! `lipservice signature`
+//! `lipservice signature`: lines in, `signature<TAB>template` out.
+//!
+//! Purpose: see which lines of a log are the same kind of message, and try `spec/signature.md` by hand.
+//! Promises: any bytes are accepted; a line of any length takes bounded memory; a closed pipe ends it quietly.
+//! Never: reads OTLP.
 
+use std::io::{self, BufRead, BufWriter, ErrorKind, Read, Write};
 use std::process::ExitCode;
+
+use anyhow::Context;
+
+use crate::data_plane::signature::Signer;
+
+/// Bytes of a line that are read; what follows is skipped. As many as a JSON body is read for.
+const MAX_LINE_BYTES: u64 = 16_384;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Print the line itself below each template.
+    #[arg(long)]
+    explain: bool,
+}
 
 /// Runs it.
 ///
 /// # Errors
-/// Until it is built, always.
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// When standard input cannot be read or standard output cannot be written.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    match sign_lines(io::stdin().lock(), BufWriter::new(io::stdout().lock()), args.explain) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(error) => Err(error).context("reading lines from standard input to print their signatures"),
+    }
+}
+
+fn sign_lines(mut input: impl BufRead, mut output: impl Write, explain: bool) -> io::Result<()> {
+    let mut signer = Signer::default();
+    let mut line = Vec::new();
+    while read_line(&mut input, &mut line)? {
+        let signature = signer.sign_text(&line);
+        write!(output, "{signature}\t")?;
+        output.write_all(signer.last_template())?;
+        output.write_all(b"\n")?;
+        if explain {
+            output.write_all(b"\t")?;
+            output.write_all(&line)?;
+            output.write_all(b"\n")?;
+        }
+    }
+    output.flush()
+}
+
+/// Reads one line without its end, at most [`MAX_LINE_BYTES`] of it; `false` at the end of the input.
+fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> io::Result<bool> {
+    line.clear();
+    let read = input.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', line)?;
+    if line.last() == Some(&b'\n') {
+        line.pop();
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+    } else if read as u64 == MAX_LINE_BYTES {
+        input.skip_until(b'\n')?;
+    }
+    Ok(read > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn print(input: &[u8], explain: bool) -> Vec<u8> {
+        let mut output = Vec::new();
+        sign_lines(input, &mut output, explain).unwrap();
+        output
+    }
+
+    #[test]
+    fn each_line_gets_its_template_and_any_bytes_survive() {
+        let text = print(b"took 12 ms\r\n\nbad \xff byte 7", false);
+        let lines: Vec<&[u8]> = text.split(|&b| b == b'\n').collect();
+        assert_eq!(lines.len(), 4, "three lines, each ended");
+        assert!(lines[0].ends_with(b"\ttook <*>"));
+        assert!(lines[1].ends_with(b"\t"));
+        assert!(lines[2].ends_with(b"\tbad \xff byte <*>"));
+        assert_eq!(lines[0].iter().position(|&b| b == b'\t'), Some(16));
+    }
+
+    #[test]
+    fn explain_repeats_the_line() {
+        assert!(print(b"took 12 ms", true).ends_with(b"\ttook <*>\n\ttook 12 ms\n"));
+    }
+
+    #[test]
+    fn a_long_line_is_one_line() {
+        let mut input = vec![b'x'; 3 * MAX_LINE_BYTES as usize];
+        input.extend_from_slice(b"\nnext");
+        let text = print(&input, false);
+        assert_eq!(text.iter().filter(|&&b| b == b'\n').count(), 2);
+        assert!(text.ends_with(b"\tnext\n"));
+    }
 }

@@ -10,6 +10,7 @@
 //! `wire` reads the protobuf wire format; `index` finds blocks and records in one pass; `record` and `value` read fields
 //! on demand; `splice` writes; `json` translates OTLP JSON at the edges.
 
+pub mod encode;
 pub mod index;
 pub mod record;
 pub mod splice;
