@@ -11,6 +11,7 @@ mod pace;
 mod severity;
 mod source;
 
+use std::io::Write;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -315,7 +316,9 @@ impl<R: AsyncBufRead + Unpin> Transfer<R> {
         if interrupted {
             eprintln!("lipservice: interrupted; {} records were on their way", outcome.in_flight);
         }
-        println!(
+        // A reader that left early is no error.
+        let _ = writeln!(
+            std::io::stdout(),
             "sent {}, refused {}, retried {} of {} requests, {seconds:.1} s ({:.0} records/s)",
             outcome.sent,
             outcome.refused,
