@@ -1,1 +1,5 @@
 //! All integration tests in one binary: linking is the slow part of a test build.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test that is how to fail")]
+
+mod json;

@@ -12,6 +12,7 @@
 
 pub mod encode;
 pub mod index;
+pub mod json;
 pub mod record;
 pub mod splice;
 pub mod value;
