@@ -1,0 +1,32 @@
+//! Policies: which records match, and what is to become of them.
+//!
+//! Purpose: read policy documents (`spec/policy.md`), compile them once, and answer per record which policies match,
+//! what they decide, and how a kept record is rewritten.
+//! Promises: a policy that does not compile is reported with every error and never matches, the others apply; the most
+//! restrictive keep wins; matching allocates nothing per record; time and randomness are arguments.
+//! Never: decides about novelty, floors or defaults (the sampler does), waits, or panics on a document or a record.
+//!
+//! `document` parses text, `read` and `target` turn it into rules, `matcher`, `text` and `pattern` test fields, `keep`
+//! and `limiter` hold the keep forms, `evaluate` decides, `transform` and `edit` rewrite, `load` and `watch` read files.
+
+mod compile;
+mod document;
+mod edit;
+mod evaluate;
+mod fields;
+mod keep;
+mod limiter;
+mod matcher;
+mod operation;
+mod pattern;
+mod read;
+mod target;
+mod text;
+mod transform;
+
+pub use compile::{CompiledPolicy, Policy, PolicyStats, Problem};
+pub use document::{Document, DocumentError, MAX_DOCUMENT_BYTES};
+pub use evaluate::{Candidates, Form, Matches, Resolution};
+pub use keep::{Keep, RANDOMNESS_BITS, threshold_of};
+pub use read::Origin;
+pub use transform::Edit;
