@@ -120,15 +120,11 @@ fn with_field(message: &[u8], field: u32, payload: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Goes down `path` and lets `leaf` change the attribute list that holds its last step: `leaf(list message, its field
-/// number, last step, out)`.
-pub(super) fn in_parent(
-    message: &[u8],
-    field: u32,
-    path: &[Box<[u8]>],
-    out: &mut Vec<u8>,
-    leaf: &mut dyn FnMut(&[u8], u32, &[u8], &mut Vec<u8>) -> bool,
-) -> bool {
+/// Changes the attribute list of a message at one key: message, field number of the list, key, out.
+pub(super) type Leaf<'l> = &'l mut dyn FnMut(&[u8], u32, &[u8], &mut Vec<u8>) -> bool;
+
+/// Goes down `path` and lets `leaf` change the attribute list that holds its last step.
+pub(super) fn in_parent(message: &[u8], field: u32, path: &[Box<[u8]>], out: &mut Vec<u8>, leaf: Leaf<'_>) -> bool {
     match path {
         [] => false,
         [key] => leaf(message, field, key, out),

@@ -200,11 +200,8 @@ impl CompiledPolicy {
                 None => {}
                 Some(Rule::None) => return Resolution::of(false, Form::None, index),
                 Some(Rule::All) => all = all.or(Some(index)),
-                Some(Rule::Percentage { threshold, .. }) => {
-                    if percentage.is_none_or(|(_, most)| *threshold > most) {
-                        percentage = Some((index, *threshold));
-                    }
-                }
+                Some(Rule::Percentage { threshold, .. }) if percentage.is_some_and(|(_, most)| *threshold <= most) => {}
+                Some(Rule::Percentage { threshold, .. }) => percentage = Some((index, *threshold)),
                 Some(Rule::RateLimit(limiter)) => limits.push((index, limiter)),
             }
         }
