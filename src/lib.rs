@@ -6,6 +6,7 @@
 
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod data_plane;
 pub mod shutdown;
 pub mod telemetry;

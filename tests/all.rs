@@ -3,3 +3,4 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "in a test that is how to fail")]
 
 mod json;
+mod config;

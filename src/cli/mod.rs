@@ -4,6 +4,7 @@
 //! Promises: errors go to standard error in one readable chain; exit status 0 only on success.
 //! Never: is called by the rest of the library.
 
+mod config_args;
 mod policy;
 mod print_config;
 mod run;

@@ -4,6 +4,8 @@
 //! Promises: numbers are read when asked for, never pushed; own logs are rate-limited and never enter the pipeline.
 //! Never: knows a part by name; parts implement [`MetricSource`].
 
+pub mod config;
+
 /// A part that has numbers to show.
 pub trait MetricSource: Send + Sync {
     /// Writes the present values. Called once a scrape; may take locks, must not block on input or output.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Secret};
 
 /// `receivers: otlp:`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -129,4 +129,27 @@ pub struct CorsConfig {
     pub allowed_headers: Vec<String>,
     /// How long a browser may cache the answer, in seconds.
     pub max_age: u32,
+}
+
+/// `extensions: bearertokenauth:` Clients must send `Authorization: <scheme> <token>` with one of the tokens. At least
+/// one of `token`, `tokens` and `filename` is required; what they name adds up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct BearerTokenAuthConfig {
+    /// Word before the token, compared without regard to case.
+    pub scheme: String,
+    /// A token to accept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// Tokens to accept.
+    pub tokens: Vec<Secret>,
+    /// File with one token to accept on each line, read at the start and at every reload.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filename: Option<String>,
+}
+
+impl Default for BearerTokenAuthConfig {
+    fn default() -> Self {
+        BearerTokenAuthConfig { scheme: "Bearer".into(), token: None, tokens: Vec::new(), filename: None }
+    }
 }
