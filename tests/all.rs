@@ -1,6 +1,8 @@
 //! All integration tests in one binary: linking is the slow part of a test build.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "in a test that is how to fail")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "in a test that is how to fail")]
 
-mod json;
 mod config;
+mod exporter;
+mod json;
+mod support;

@@ -57,6 +57,7 @@ pub(super) struct Core {
 
 /// Serves the lanes until cancelled.
 pub(super) async fn dispatch(core: Arc<Core>) {
+    let _ended = core.ended.clone().drop_guard();
     let mut tasks = JoinSet::new();
     loop {
         let mut alarm = None;
@@ -79,9 +80,8 @@ pub(super) async fn dispatch(core: Arc<Core>) {
         }
     }
     tasks.shutdown().await;
-    core.lanes.lock().clear();
+    core.lanes.lock().close();
     core.destination.close();
-    core.ended.cancel();
 }
 
 async fn sleep_until(alarm: Option<Instant>) {

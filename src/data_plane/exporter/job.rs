@@ -118,18 +118,18 @@ impl Job {
                 part.claim.sent(rejected);
                 self.failures = 0;
                 self.since = Some(now);
-                (self.next(now, rules, rules.accounts.successes()), None)
+                (self.next(now, rules), None)
             }
             Outcome::Refused { reason, why } => {
                 rules.accounts.note(|stats| stats.requests_refused += 1);
                 let why = format!("{} records failed: {why}", part.claim.records());
                 part.claim.fail(reason);
-                (self.next(now, rules, rules.accounts.successes()), Some(why))
+                (self.next(now, rules), Some(why))
             }
             Outcome::Cut { reason, why } => {
                 rules.accounts.note(|stats| stats.requests_refused += 1);
                 let line = self.cut_or_fail(part, reason, rules).map(|records| format!("{records} records failed: {why}"));
-                (self.next(now, rules, rules.accounts.successes()), line)
+                (self.next(now, rules), line)
             }
             Outcome::Transient { after, why } => {
                 rules.accounts.note(|stats| stats.requests_transient += 1);
@@ -174,7 +174,7 @@ impl Job {
                 records
             });
             let line = format!("{records} records failed: {why}; retry_on_failure is disabled");
-            return (self.next(now, rules, 0), Some(line));
+            return (self.next(now, rules), Some(line));
         }
         let deadline = match (self.since, rules.max_elapsed) {
             (Some(since), Some(max_elapsed)) => since.checked_add(max_elapsed),
@@ -218,7 +218,7 @@ impl Job {
         if part.strikes >= TRIES {
             part.claim.fail(FailReason::Destination500);
             let line = "1 record failed: the destination answers 500 to it and takes others (is it too large?)";
-            return (self.next(now, rules, successes), Some(line.into()));
+            return (self.next(now, rules), Some(line.into()));
         }
         if self.parts.is_empty() || !rules.retry {
             self.parts.push(part);
@@ -234,7 +234,7 @@ impl Job {
     }
 
     /// The step when the current part is settled: the next part, the suspects after a wait, or the end.
-    fn next(&mut self, now: Instant, rules: &Rules<'_>, _successes: u64) -> Step {
+    fn next(&mut self, now: Instant, rules: &Rules<'_>) -> Step {
         if !self.parts.is_empty() {
             return Step::Again;
         }

@@ -76,6 +76,7 @@ pub(super) struct Lanes {
     alarms: BTreeSet<(Instant, LaneId)>,
     next_id: u64,
     flushing: bool,
+    closed: bool,
 }
 
 impl Lanes {
@@ -88,6 +89,7 @@ impl Lanes {
             alarms: BTreeSet::new(),
             next_id: 0,
             flushing: false,
+            closed: false,
         }
     }
 
@@ -122,6 +124,11 @@ impl Lanes {
 
     /// Queues a request. `true` when the dispatcher should look: the first of its lane, or one that fills a batch.
     pub(super) fn push(&mut self, token: Token, item: Item, now: Instant) -> bool {
+        if self.closed {
+            // The claim settles itself.
+            drop(item);
+            return false;
+        }
         let id = self.lane_of(token);
         let Some(lane) = self.lanes.get_mut(&id) else { return true };
         let was_full = lane.item_bytes >= self.limits.batch_bytes;
@@ -222,8 +229,9 @@ impl Lanes {
         }
     }
 
-    /// Drops everything that waits; the claims settle themselves.
-    pub(super) fn clear(&mut self) {
+    /// Drops everything that waits and whatever still comes; the claims settle themselves.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
         self.lanes.clear();
         self.by_token.clear();
         self.ring.clear();
