@@ -78,9 +78,12 @@ async fn a_body_too_large_is_cut_until_it_fits() {
 
 #[tokio::test]
 async fn refusals_fail_the_batch_and_nothing_else() {
-    for (status, reason) in
-        [(401, FailReason::Unauthorized), (403, FailReason::Unauthorized), (402, FailReason::Quota), (404, FailReason::Rejected)]
-    {
+    for (status, reason) in [
+        (401, FailReason::Unauthorized),
+        (403, FailReason::Unauthorized),
+        (402, FailReason::Quota),
+        (404, FailReason::Rejected),
+    ] {
         let fake = fake().await;
         fake.script([Mode::Status(status, None)]);
         let exporter = start(posthog(&fake));

@@ -310,8 +310,7 @@ impl Claim {
 impl Drop for Claim {
     fn drop(&mut self) {
         if self.records > 0 || self.bytes > 0 {
-            let reason =
-                if self.accounts.is_abandoned() { FailReason::Shutdown } else { FailReason::Internal };
+            let reason = if self.accounts.is_abandoned() { FailReason::Shutdown } else { FailReason::Internal };
             self.settle(0, self.records, reason);
         }
     }

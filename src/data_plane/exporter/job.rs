@@ -128,7 +128,8 @@ impl Job {
             }
             Outcome::Cut { reason, why } => {
                 rules.accounts.note(|stats| stats.requests_refused += 1);
-                let line = self.cut_or_fail(part, reason, rules).map(|records| format!("{records} records failed: {why}"));
+                let line =
+                    self.cut_or_fail(part, reason, rules).map(|records| format!("{records} records failed: {why}"));
                 (self.next(now, rules), line)
             }
             Outcome::Transient { after, why } => {

@@ -15,9 +15,11 @@ mod accounts;
 mod backoff;
 mod compress;
 mod dispatcher;
+mod forwarder;
 mod http_client;
 mod job;
 mod lanes;
+mod metrics;
 mod otlp_http;
 mod outcome;
 mod shape;
@@ -42,6 +44,7 @@ use otlp_http::OtlpHttp;
 
 pub use accounts::{ExporterStats, FailReason, Failed, REQUEST_OVERHEAD_BYTES};
 pub use dispatcher::{Delivery, Destination};
+pub use forwarder::{ForwardError, ForwardKind, Forwarder};
 pub use outcome::{Outcome, Preset, classify};
 
 /// One request's worth of kept records, on its way to a destination.

@@ -210,7 +210,8 @@ mod tests {
     fn a_refusal_says_what_to_set() {
         let mut headers = HeaderMap::new();
         headers.insert(header::LOCATION, "https://elsewhere.example/v1/logs".parse().unwrap());
-        for (status, word) in [(301, "https://elsewhere.example"), (401, "token"), (404, "endpoint"), (413, "max_size")] {
+        for (status, word) in [(301, "https://elsewhere.example"), (401, "token"), (404, "endpoint"), (413, "max_size")]
+        {
             let outcome = classify(StatusCode::from_u16(status).unwrap(), &headers, Preset::PostHog, NOW);
             let (Outcome::Refused { why, .. } | Outcome::Cut { why, .. }) = outcome else { panic!("{outcome:?}") };
             assert!(why.contains(word), "{why}");
