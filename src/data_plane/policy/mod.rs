@@ -7,8 +7,10 @@
 //! Never: decides about novelty, floors or defaults (the sampler does), waits, or panics on a document or a record.
 //!
 //! `document` parses text, `read` and `target` turn it into rules, `matcher`, `text` and `pattern` test fields, `keep`
-//! and `limiter` hold the keep forms, `evaluate` decides, `transform` and `edit` rewrite, `load` and `watch` read files.
+//! and `limiter` hold the keep forms, `evaluate` decides, `transform` and `edit` rewrite, `apply` does all of it
+//! to a request, `load` and `watch` read files.
 
+mod apply;
 mod compile;
 mod document;
 mod edit;
@@ -16,6 +18,7 @@ mod evaluate;
 mod fields;
 mod keep;
 mod limiter;
+mod load;
 mod matcher;
 mod operation;
 mod pattern;
@@ -23,10 +26,13 @@ mod read;
 mod target;
 mod text;
 mod transform;
+mod watch;
 
-pub use compile::{CompiledPolicy, Policy, PolicyStats, Problem};
+pub use compile::{CompiledPolicy, MAX_POLICIES, Policy, PolicyStats, Problem};
 pub use document::{Document, DocumentError, MAX_DOCUMENT_BYTES};
 pub use evaluate::{Candidates, Form, Matches, Resolution};
 pub use keep::{Keep, RANDOMNESS_BITS, threshold_of};
+pub use load::{LoadError, LoadErrorReason, MAX_FILES, MAX_TOTAL_BYTES, load};
 pub use read::Origin;
 pub use transform::Edit;
+pub use watch::{PolicyWatch, WatchError};

@@ -1,0 +1,72 @@
+//! Policies alone, applied to a whole request.
+//!
+//! Purpose: what `lipservice policy eval` and the vectors of `spec/` run: match, decide, rewrite, splice, count.
+//! Promises: without policies the request comes out byte for byte; counters move as in the gateway.
+//! Never: protects by severity, samples by default or adds attributes; the gateway's sampler does.
+
+use super::compile::CompiledPolicy;
+use super::evaluate::{Candidates, Matches};
+use super::transform::Edit;
+use crate::clock::UnixNanos;
+use crate::data_plane::signature::Signer;
+use crate::data_plane::view::{Action, LogIndex, RecordRef, ResourceRef, ScopeRef, SplicePlan, ViewError};
+
+impl CompiledPolicy {
+    /// Applies the policies to an `ExportLogsServiceRequest` and returns what is left of it. `randomness` is asked once a
+    /// record that matches something, for 56 bits.
+    ///
+    /// # Errors
+    /// When `request` is not valid protobuf; nothing is counted then.
+    pub fn apply_to_request(
+        &self,
+        request: &[u8],
+        now: UnixNanos,
+        mut randomness: impl FnMut() -> u64,
+    ) -> Result<Vec<u8>, ViewError> {
+        let mut index = LogIndex::default();
+        let mut signatures = Vec::new();
+        let mut signer = Signer::default();
+        index.parse(request, |record| signatures.push(signer.sign(record)))?;
+        let (mut plan, mut edit) = (SplicePlan::default(), Edit::default());
+        let (mut candidates, mut matches) = (Candidates::default(), Matches::default());
+        for (r, resource_span) in index.resources.iter().enumerate() {
+            let resource = ResourceRef::new(request, resource_span);
+            edit.begin_resource(resource.message());
+            for s in resource_span.scopes.0..resource_span.scopes.1 {
+                let scope_span = &index.scopes[s as usize];
+                let scope = ScopeRef::new(request, scope_span);
+                edit.begin_scope(scope.message());
+                self.block(resource, scope, now, &mut candidates);
+                let records = scope_span.records.0 as usize..scope_span.records.1 as usize;
+                for (record_span, signature) in index.records[records.clone()].iter().zip(&signatures[records]) {
+                    let record = RecordRef::new(request, record_span);
+                    self.matches(&candidates, record, resource, scope, *signature, &mut matches);
+                    let random = if matches.is_empty() { 0 } else { randomness() };
+                    let resolution = self.resolve(&matches, record, resource, scope, random, now);
+                    self.count(&matches, &resolution, resolution.keep);
+                    let action = match resolution.keep {
+                        false => Action::Drop,
+                        true if !self.transforms(&matches) => Action::Keep,
+                        true => {
+                            edit.begin_record(record.payload());
+                            self.apply(&matches, &mut edit);
+                            edit.record().map_or(Action::Keep, |message| Action::Replace(plan.stash(message)))
+                        }
+                    };
+                    plan.actions.push(action);
+                }
+                if let Some(message) = edit.scope() {
+                    let span = plan.stash(message);
+                    plan.scopes.push((s, span));
+                }
+            }
+            if let Some(message) = edit.resource() {
+                let span = plan.stash(message);
+                plan.resources.push((r as u32, span));
+            }
+        }
+        let mut out = Vec::with_capacity(request.len());
+        plan.write(request, &index, &mut out);
+        Ok(out)
+    }
+}
