@@ -6,3 +6,4 @@ mod config;
 mod exporter;
 mod json;
 mod support;
+mod view;

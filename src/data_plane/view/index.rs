@@ -7,10 +7,18 @@
 
 use super::ViewError;
 use super::record::RecordRef;
+use super::value::KeyValueRef;
 use super::wire::{Reader, Tag, WireType};
 
 /// Largest request the index can address (offsets are 32 bits).
 pub const MAX_REQUEST_BYTES: usize = u32::MAX as usize - 1;
+
+/// Most records, and most blocks of each kind, in one request. An empty record takes two bytes on the wire but 80 here:
+/// without a bound, a small request would take forty times its size.
+pub const MAX_RECORDS: usize = 1 << 20;
+
+/// Entries whose memory an index keeps for the next request.
+const KEPT_ENTRIES: usize = 1 << 16;
 
 /// Attribute that carries the rejection threshold of an earlier sampler (OpenTelemetry probability sampling).
 pub const THRESHOLD_KEY: &[u8] = b"sampling.threshold";
@@ -63,10 +71,12 @@ pub struct ResourceSpan {
     pub field: Span,
     /// Payload alone.
     pub payload: Span,
-    /// Tag, length and payload of the `Resource` message, if any (the last one, should there be several).
-    pub resource_field: Span,
-    /// The `Resource` message.
+    /// The `Resource` message; the last one, should the block repeat it.
     pub resource: Span,
+    /// Bytes of all `Resource` fields of the block, with tags and lengths. More than one is legal (they add up) but rare.
+    pub resource_bytes: u32,
+    /// Whether there are several `Resource` fields.
+    pub repeats: bool,
     /// `schema_url`.
     pub schema_url: Span,
     /// Index range of its scopes in [`LogIndex::scopes`].
@@ -80,10 +90,12 @@ pub struct ScopeSpan {
     pub field: Span,
     /// Payload alone.
     pub payload: Span,
-    /// Tag, length and payload of the `InstrumentationScope`, if any.
-    pub scope_field: Span,
-    /// The `InstrumentationScope` message.
+    /// The `InstrumentationScope` message; the last one, should the block repeat it.
     pub scope: Span,
+    /// Bytes of all `InstrumentationScope` fields of the block, with tags and lengths.
+    pub scope_bytes: u32,
+    /// Whether there are several `InstrumentationScope` fields.
+    pub repeats: bool,
     /// `schema_url`.
     pub schema_url: Span,
     /// Index of its resource in [`LogIndex::resources`].
@@ -107,13 +119,14 @@ pub struct RecordSpan {
     pub event_name: Span,
     /// `trace_id`, whatever its length.
     pub trace_id: Span,
-    /// The whole `sampling.threshold` attribute field (tag, length, payload) of the record.
+    /// The whole `sampling.threshold` attribute field (tag, length, payload) of the record; the first, as for every
+    /// attribute that is repeated against the specification.
     pub threshold_field: Span,
     /// The `KeyValue` payload of `sampling.randomness`.
     pub randomness: Span,
     /// `time_unix_nano`.
     pub time_unix_nano: u64,
-    /// `severity_number` as sent, clamped to 0..=255.
+    /// `severity_number` as sent, clamped to 0..=255 (a negative number reads as 0, not specified).
     pub severity_number: u8,
     /// Whether the record is marked as a summary by an earlier LipService.
     pub is_summary: bool,
@@ -139,9 +152,9 @@ impl LogIndex {
     /// # Errors
     /// The first place where the bytes are not a valid request; what the index then holds is unspecified.
     pub fn parse(&mut self, body: &[u8], mut on_record: impl FnMut(RecordRef<'_>)) -> Result<(), ViewError> {
-        self.resources.clear();
-        self.scopes.clear();
-        self.records.clear();
+        empty(&mut self.resources, body.len());
+        empty(&mut self.scopes, body.len());
+        empty(&mut self.records, body.len());
         if body.len() > MAX_REQUEST_BYTES {
             return Err(ViewError { offset: 0, what: "the request is larger than 4 GiB" });
         }
@@ -177,6 +190,7 @@ impl LogIndex {
     ) -> Result<(), ViewError> {
         let first_scope = self.scopes.len() as u32;
         let resource_index = self.resources.len() as u32;
+        check_room(self.resources.len(), payload)?;
         self.resources.push(ResourceSpan { field, payload, ..ResourceSpan::default() });
         let mut found = ResourceSpan { field, payload, ..ResourceSpan::default() };
         let mut reader = Reader::within(body, payload.start as usize, payload.end as usize);
@@ -184,8 +198,9 @@ impl LogIndex {
         while let Some(tag) = reader.tag()? {
             match tag.field {
                 1 => {
+                    found.repeats = found.resource.is_present();
                     found.resource = message(&mut reader, tag)?;
-                    found.resource_field = Span::new(at, reader.pos());
+                    found.resource_bytes += (reader.pos() - at) as u32;
                 }
                 2 => {
                     let payload = message(&mut reader, tag)?;
@@ -218,14 +233,16 @@ impl LogIndex {
         while let Some(tag) = reader.tag()? {
             match tag.field {
                 1 => {
+                    found.repeats = found.scope.is_present();
                     found.scope = message(&mut reader, tag)?;
-                    found.scope_field = Span::new(at, reader.pos());
+                    found.scope_bytes += (reader.pos() - at) as u32;
                 }
                 2 => {
                     let payload = message(&mut reader, tag)?;
                     let mut record = log_record(body, payload)?;
                     record.field = Span::new(at, payload.end as usize);
                     record.scope_index = scope_index;
+                    check_room(self.records.len(), payload)?;
                     on_record(RecordRef::new(body, &record));
                     self.records.push(record);
                 }
@@ -235,9 +252,26 @@ impl LogIndex {
             at = reader.pos();
         }
         found.records = (first_record, self.records.len() as u32);
+        check_room(self.scopes.len(), payload)?;
         self.scopes.push(found);
         Ok(())
     }
+}
+
+/// Empties a list for a request of `request_bytes`, and gives memory back that an unusual request took.
+fn empty<T>(list: &mut Vec<T>, request_bytes: usize) {
+    list.clear();
+    if list.capacity() > KEPT_ENTRIES && request_bytes / 64 < list.capacity() {
+        list.shrink_to(KEPT_ENTRIES);
+    }
+}
+
+#[inline]
+fn check_room(entries: usize, at: Span) -> Result<(), ViewError> {
+    if entries < MAX_RECORDS {
+        return Ok(());
+    }
+    Err(ViewError { offset: at.start as usize, what: "more than 1,048,576 records or blocks; send smaller batches" })
 }
 
 #[inline]
@@ -273,13 +307,22 @@ fn log_record(body: &[u8], payload: Span) -> Result<RecordSpan, ViewError> {
             }
             2 => {
                 expect(&reader, tag, WireType::Varint)?;
-                record.severity_number = u8::try_from(reader.varint()? as i32).unwrap_or(u8::MAX);
+                // The enum is an int32: negative numbers come sign-extended to ten bytes.
+                record.severity_number = (reader.varint()? as i32).clamp(0, 255) as u8;
             }
             3 => record.severity_text = message(&mut reader, tag)?,
             5 => record.body = message(&mut reader, tag)?,
             6 => {
                 let key_value = message(&mut reader, tag)?;
                 note_attribute(body, &mut record, Span::new(at, key_value.end as usize), key_value);
+            }
+            7 => {
+                expect(&reader, tag, WireType::Varint)?;
+                reader.varint()?;
+            }
+            8 => {
+                expect(&reader, tag, WireType::Fixed32)?;
+                reader.fixed32()?;
             }
             9 => record.trace_id = message(&mut reader, tag)?,
             10 => drop(message(&mut reader, tag)?),
@@ -296,14 +339,14 @@ fn log_record(body: &[u8], payload: Span) -> Result<RecordSpan, ViewError> {
 #[inline]
 fn note_attribute(body: &[u8], record: &mut RecordSpan, field: Span, key_value: Span) {
     let bytes = key_value.of(body);
-    let (Some(&tag), Some(&len)) = (bytes.first(), bytes.get(1)) else { return };
-    if tag != 0x0a || !matches!(len as usize, 11 | 18 | 19) {
-        return;
-    }
-    let Some(key) = bytes.get(2..2 + len as usize) else { return };
+    let key = match bytes {
+        [0x0a, 11 | 18 | 19, rest @ ..] => rest.get(..bytes[1] as usize).unwrap_or_default(),
+        [0x0a, 0..0x80, ..] => return,
+        _ => KeyValueRef::parse(bytes).key,
+    };
     match key {
-        THRESHOLD_KEY => record.threshold_field = field,
-        RANDOMNESS_KEY => record.randomness = key_value,
+        THRESHOLD_KEY if !record.threshold_field.is_present() => record.threshold_field = field,
+        RANDOMNESS_KEY if !record.randomness.is_present() => record.randomness = key_value,
         SUMMARY_KEY => record.is_summary = true,
         _ => {}
     }

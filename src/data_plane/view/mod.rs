@@ -8,18 +8,24 @@
 //! path.
 //!
 //! `wire` reads the protobuf wire format; `index` finds blocks and records in one pass; `record` and `value` read fields
-//! on demand; `splice` writes; `json` translates OTLP JSON at the edges.
+//! on demand; `splice` writes a request again; `regroup` joins and cuts requests; `encode` writes the little that is our
+//! own.
+//!
+//! Leniency: UTF-8 is not checked, attribute values are not looked into, and of a record's field that is repeated against
+//! the schema the last one is read (protobuf would merge two bodies). Prost refuses or merges there.
 
 pub mod encode;
 pub mod index;
 pub mod json;
 pub mod record;
+pub mod regroup;
 pub mod splice;
 pub mod value;
 pub mod wire;
 
 pub use index::{LogIndex, RecordSpan, ResourceSpan, ScopeSpan, Span};
 pub use record::{RecordRef, ResourceRef, ScopeRef};
+pub use regroup::{halves, regroup};
 pub use splice::{Action, SplicePlan};
 pub use value::{AnyValueRef, Attributes, KeyValueRef};
 

@@ -75,12 +75,15 @@ impl<'a> ResourceRef<'a> {
     pub fn new(request: &'a [u8], span: &'a ResourceSpan) -> Self {
         ResourceRef { request, span }
     }
-    /// The `Resource` message; empty when not set.
+    /// The `Resource` message; empty when not set. A block may repeat it, then this is the last one.
     pub fn message(self) -> &'a [u8] {
         self.span.resource.of(self.request)
     }
     /// The resource's attributes.
     pub fn attributes(self) -> Attributes<'a> {
+        if self.span.repeats {
+            return Attributes::of_repeated(self.span.payload.of(self.request), 1, 1);
+        }
         Attributes::new(self.message(), 1)
     }
     /// The block's `schema_url`, empty when not set.
@@ -101,12 +104,15 @@ impl<'a> ScopeRef<'a> {
     pub fn new(request: &'a [u8], span: &'a ScopeSpan) -> Self {
         ScopeRef { request, span }
     }
-    /// The `InstrumentationScope` message; empty when not set.
+    /// The `InstrumentationScope` message; empty when not set. A block may repeat it, then this is the last one.
     pub fn message(self) -> &'a [u8] {
         self.span.scope.of(self.request)
     }
     /// The scope's attributes.
     pub fn attributes(self) -> Attributes<'a> {
+        if self.span.repeats {
+            return Attributes::of_repeated(self.span.payload.of(self.request), 1, 3);
+        }
         Attributes::new(self.message(), 3)
     }
     /// `name`, empty when not set.

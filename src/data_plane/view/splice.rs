@@ -7,7 +7,7 @@
 //! Never: decides which records stay, parses, or fails.
 
 use super::index::{LogIndex, RecordSpan, ResourceSpan, ScopeSpan, Span};
-use super::wire::{put_len_tag, put_varint, varint_len};
+use super::wire::{Reader, put_len_field, put_len_tag, put_varint, varint_len};
 
 /// What becomes of one record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,7 +40,18 @@ pub struct SplicePlan {
     pub resources: Vec<(u32, Span)>,
     /// Rewritten `InstrumentationScope` messages: (index of the scope block, span of scratch), ascending.
     pub scopes: Vec<(u32, Span)>,
-    scope_lens: Vec<Option<usize>>,
+    fates: Vec<Fate>,
+}
+
+/// What becomes of a block.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    /// It lost all of its records.
+    Gone,
+    /// Not a byte of it changes.
+    Whole,
+    /// It is written anew, with a payload of so many bytes.
+    Rewritten(usize),
 }
 
 impl SplicePlan {
@@ -72,85 +83,123 @@ impl SplicePlan {
             return;
         }
         self.measure_scopes(index);
-        let mut at = 0;
+        let mut run = Run::new(request, Span::new(0, request.len()), None);
         for (i, resource) in index.resources.iter().enumerate() {
-            out.extend_from_slice(&request[at..resource.field.start as usize]);
-            at = resource.field.end as usize;
-            self.write_resource(request, index, i, resource, out);
-        }
-        out.extend_from_slice(&request[at..]);
-    }
-
-    /// The payload length of each scope block after the plan; `None` where the block goes.
-    fn measure_scopes(&mut self, index: &LogIndex) {
-        let mut lens = std::mem::take(&mut self.scope_lens);
-        lens.clear();
-        lens.extend(index.scopes.iter().enumerate().map(|(i, scope)| self.scope_len(index, i, scope)));
-        self.scope_lens = lens;
-    }
-
-    fn scope_len(&self, index: &LogIndex, i: usize, scope: &ScopeSpan) -> Option<usize> {
-        let (first, last) = scope.records;
-        let mut len = scope.payload.len();
-        let mut kept = 0;
-        for r in first..last {
-            let record = &index.records[r as usize];
-            len -= record.field.len();
-            if let Some(payload) = self.record_len(r as usize, record) {
-                kept += 1;
-                len += 1 + varint_len(payload as u64) + payload;
+            let fate = self.resource_fate(index, i, resource);
+            if let Fate::Whole = fate {
+                continue;
+            }
+            run.break_at(resource.field, out);
+            if let Fate::Rewritten(payload) = fate {
+                self.write_resource(request, index, i, resource, payload, out);
             }
         }
-        if kept == 0 && first != last {
-            return None;
+        run.finish(out);
+    }
+
+    fn measure_scopes(&mut self, index: &LogIndex) {
+        let mut fates = std::mem::take(&mut self.fates);
+        fates.clear();
+        fates.extend(index.scopes.iter().enumerate().map(|(i, scope)| self.scope_fate(index, i, scope)));
+        self.fates = fates;
+    }
+
+    fn scope_fate(&self, index: &LogIndex, i: usize, scope: &ScopeSpan) -> Fate {
+        let (first, last) = scope.records;
+        let mut payload = scope.payload.len();
+        let mut gone = 0;
+        let mut whole = true;
+        for r in first..last {
+            let record = &index.records[r as usize];
+            let action = self.action(r as usize);
+            if action == Action::Keep {
+                continue;
+            }
+            whole = false;
+            payload -= record.field.len();
+            match self.record_len(action, record) {
+                Some(len) => payload += len_field_len(len),
+                None => gone += 1,
+            }
         }
-        if let Some(message) = replacement(&self.scopes, i) {
-            len = len - scope.scope_field.len() + 1 + varint_len(message.len() as u64) + message.len();
+        if gone > 0 && gone == last - first {
+            return Fate::Gone;
         }
-        Some(len)
+        match replacement(&self.scopes, i) {
+            Some(message) => Fate::Rewritten(payload - scope.scope_bytes as usize + len_field_len(message.len())),
+            None if whole => Fate::Whole,
+            None => Fate::Rewritten(payload),
+        }
+    }
+
+    fn resource_fate(&self, index: &LogIndex, i: usize, resource: &ResourceSpan) -> Fate {
+        let (first, last) = resource.scopes;
+        let mut payload = resource.payload.len();
+        let mut gone = 0;
+        let mut whole = true;
+        for s in first..last {
+            let field = index.scopes[s as usize].field.len();
+            match self.fates[s as usize] {
+                Fate::Whole => continue,
+                Fate::Gone => gone += 1,
+                Fate::Rewritten(len) => payload += len_field_len(len),
+            }
+            whole = false;
+            payload -= field;
+        }
+        if gone > 0 && gone == last - first {
+            return Fate::Gone;
+        }
+        match replacement(&self.resources, i) {
+            Some(message) => Fate::Rewritten(payload - resource.resource_bytes as usize + len_field_len(message.len())),
+            None if whole => Fate::Whole,
+            None => Fate::Rewritten(payload),
+        }
+    }
+
+    #[inline]
+    fn action(&self, i: usize) -> Action {
+        self.actions.get(i).copied().unwrap_or_default()
     }
 
     /// Payload length of a record after its action; `None` when it is dropped.
-    fn record_len(&self, i: usize, record: &RecordSpan) -> Option<usize> {
-        match self.actions.get(i).copied().unwrap_or_default() {
+    fn record_len(&self, action: Action, record: &RecordSpan) -> Option<usize> {
+        match action {
             Action::Drop => None,
             Action::Keep => Some(record.payload.len()),
-            Action::Annotate { append, without } => Some(record.payload.len() - without.len() + append.len()),
-            Action::Replace(span) => Some(span.len()),
+            Action::Annotate { append, without } => {
+                Some(record.payload.len() - inside(without, record).len() + append.of(&self.scratch).len())
+            }
+            Action::Replace(span) => Some(span.of(&self.scratch).len()),
         }
     }
 
-    fn write_resource(&self, request: &[u8], index: &LogIndex, i: usize, resource: &ResourceSpan, out: &mut Vec<u8>) {
-        let (first, last) = resource.scopes;
-        let mut len = resource.payload.len();
-        let mut kept = 0;
-        for s in first..last {
-            len -= index.scopes[s as usize].field.len();
-            if let Some(payload) = self.scope_lens[s as usize] {
-                kept += 1;
-                len += 1 + varint_len(payload as u64) + payload;
-            }
-        }
-        if kept == 0 && first != last {
-            return;
-        }
-        let message = replacement(&self.resources, i);
-        if let Some(message) = message {
-            len = len - resource.resource_field.len() + 1 + varint_len(message.len() as u64) + message.len();
-        }
+    fn write_resource(
+        &self,
+        request: &[u8],
+        index: &LogIndex,
+        i: usize,
+        resource: &ResourceSpan,
+        payload: usize,
+        out: &mut Vec<u8>,
+    ) {
         put_len_tag(out, 1);
-        put_varint(out, len as u64);
-        let mut gaps =
-            Gaps::new(request, resource.payload, resource.resource_field, message.map(|m| m.of(&self.scratch)));
-        gaps.begin(out);
-        for s in first..last {
+        put_varint(out, payload as u64);
+        let message = replacement(&self.resources, i).map(|m| m.of(&self.scratch));
+        let mut run = Run::new(request, resource.payload, message);
+        run.begin(resource.resource.is_present(), out);
+        for s in resource.scopes.0..resource.scopes.1 {
             let scope = &index.scopes[s as usize];
-            gaps.copy_to(scope.field, out);
-            if let Some(payload) = self.scope_lens[s as usize] {
+            let fate = self.fates[s as usize];
+            if let Fate::Whole = fate {
+                continue;
+            }
+            run.break_at(scope.field, out);
+            if let Fate::Rewritten(payload) = fate {
                 self.write_scope(request, index, s as usize, scope, payload, out);
             }
         }
-        gaps.finish(out);
+        run.finish(out);
     }
 
     fn write_scope(
@@ -165,29 +214,29 @@ impl SplicePlan {
         put_len_tag(out, 2);
         put_varint(out, payload as u64);
         let message = replacement(&self.scopes, i).map(|m| m.of(&self.scratch));
-        let mut gaps = Gaps::new(request, scope.payload, scope.scope_field, message);
-        gaps.begin(out);
+        let mut run = Run::new(request, scope.payload, message);
+        run.begin(scope.scope.is_present(), out);
         for r in scope.records.0..scope.records.1 {
             let record = &index.records[r as usize];
-            gaps.copy_to(record.field, out);
-            self.write_record(request, r as usize, record, out);
+            let action = self.action(r as usize);
+            if action != Action::Keep {
+                run.break_at(record.field, out);
+                self.write_record(request, action, record, out);
+            }
         }
-        gaps.finish(out);
+        run.finish(out);
     }
 
-    fn write_record(&self, request: &[u8], i: usize, record: &RecordSpan, out: &mut Vec<u8>) {
-        let Some(len) = self.record_len(i, record) else { return };
+    fn write_record(&self, request: &[u8], action: Action, record: &RecordSpan, out: &mut Vec<u8>) {
+        let Some(len) = self.record_len(action, record) else { return };
         put_len_tag(out, 2);
         put_varint(out, len as u64);
-        match self.actions[i] {
+        match action {
             Action::Drop => {}
             Action::Keep => out.extend_from_slice(record.payload.of(request)),
             Action::Replace(span) => out.extend_from_slice(span.of(&self.scratch)),
-            Action::Annotate { append, without } if without.is_empty() => {
-                out.extend_from_slice(record.payload.of(request));
-                out.extend_from_slice(append.of(&self.scratch));
-            }
             Action::Annotate { append, without } => {
+                let without = inside(without, record);
                 out.extend_from_slice(&request[record.payload.start as usize..without.start as usize]);
                 out.extend_from_slice(&request[without.end as usize..record.payload.end as usize]);
                 out.extend_from_slice(append.of(&self.scratch));
@@ -196,33 +245,53 @@ impl SplicePlan {
     }
 }
 
+/// `without`, or an empty range where it does not lie inside of the record.
+#[inline]
+fn inside(without: Span, record: &RecordSpan) -> Span {
+    let payload = record.payload;
+    let fits = payload.start <= without.start && without.start <= without.end && without.end <= payload.end;
+    if fits { without } else { Span { start: payload.start, end: payload.start } }
+}
+
+/// Length of a field with a one-byte tag and `payload` bytes.
+#[inline]
+fn len_field_len(payload: usize) -> usize {
+    1 + varint_len(payload as u64) + payload
+}
+
 fn replacement(replacements: &[(u32, Span)], i: usize) -> Option<Span> {
     let found = replacements.binary_search_by_key(&(i as u32), |(index, _)| *index).ok()?;
     Some(replacements[found].1)
 }
 
-/// Copies the bytes of a block between its children, and puts the replacement of its header message (field 1) in place.
-struct Gaps<'a> {
+/// The bytes of a block that stay as they are, copied in runs as long as possible; puts the replacement of the block's
+/// header message (field 1) in its place.
+struct Run<'a> {
     request: &'a [u8],
     at: usize,
     end: usize,
-    header: Span,
+    /// Replacement that is still to be written.
     message: Option<&'a [u8]>,
+    /// Whether the header is replaced, so that each occurrence is left out.
+    replaces: bool,
 }
 
-impl<'a> Gaps<'a> {
-    fn new(request: &'a [u8], payload: Span, header: Span, message: Option<&'a [u8]>) -> Self {
-        Gaps { request, at: payload.start as usize, end: payload.end as usize, header, message }
+impl<'a> Run<'a> {
+    fn new(request: &'a [u8], payload: Span, message: Option<&'a [u8]>) -> Self {
+        let replaces = message.is_some();
+        Run { request, at: payload.start as usize, end: payload.end as usize, message, replaces }
     }
 
     /// A replacement for a header that was never there goes first.
-    fn begin(&mut self, out: &mut Vec<u8>) {
-        if let Some(message) = self.message.take_if(|_| !self.header.is_present()) {
-            super::wire::put_len_field(out, 1, message);
+    fn begin(&mut self, has_header: bool, out: &mut Vec<u8>) {
+        if !has_header {
+            self.put_message(out);
         }
     }
 
-    fn copy_to(&mut self, child: Span, out: &mut Vec<u8>) {
+    /// Copies what comes before `child` and goes on behind it.
+    #[inline]
+    fn break_at(&mut self, child: Span, out: &mut Vec<u8>) {
         self.copy(child.start as usize, out);
         self.at = child.end as usize;
     }
@@ -231,16 +300,37 @@ impl<'a> Gaps<'a> {
         self.copy(self.end, out);
     }
 
+    #[inline]
     fn copy(&mut self, to: usize, out: &mut Vec<u8>) {
-        let header = self.header.start as usize..self.header.end as usize;
-        if self.message.is_some() && self.header.is_present() && self.at <= header.start && header.end <= to {
-            out.extend_from_slice(&self.request[self.at..header.start]);
-            if let Some(message) = self.message.take() {
-                super::wire::put_len_field(out, 1, message);
-            }
-            self.at = header.end;
+        if self.replaces {
+            self.copy_fields(to, out);
+        } else if self.at < to {
+            out.extend_from_slice(&self.request[self.at..to]);
         }
-        out.extend_from_slice(&self.request[self.at..to]);
         self.at = to;
+    }
+
+    /// As `copy`, field by field, because a header may stand anywhere and more than once.
+    #[cold]
+    fn copy_fields(&mut self, to: usize, out: &mut Vec<u8>) {
+        let mut reader = Reader::within(self.request, self.at, to);
+        while let Ok(Some(tag)) = reader.tag() {
+            let skipped = reader.skip(tag);
+            if tag.field == 1 {
+                self.put_message(out);
+            } else {
+                out.extend_from_slice(&self.request[self.at..reader.pos()]);
+            }
+            self.at = reader.pos();
+            if skipped.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn put_message(&mut self, out: &mut Vec<u8>) {
+        if let Some(message) = self.message.take() {
+            put_len_field(out, 1, message);
+        }
     }
 }

@@ -149,12 +149,20 @@ impl<'a> Iterator for LenFields<'a> {
 #[derive(Clone, Debug)]
 pub struct Attributes<'a> {
     fields: LenFields<'a>,
+    /// Further messages whose attributes follow.
+    messages: Option<LenFields<'a>>,
 }
 
 impl<'a> Attributes<'a> {
     /// Iterates the `KeyValue`s in field number `field` of `message`.
     pub fn new(message: &'a [u8], field: u32) -> Self {
-        Attributes { fields: LenFields::new(message, field) }
+        Attributes { fields: LenFields::new(message, field), messages: None }
+    }
+
+    /// Iterates the `KeyValue`s in field number `field` of every message in field number `message_field` of `block`:
+    /// what protobuf makes of a message field that is repeated against its schema.
+    pub fn of_repeated(block: &'a [u8], message_field: u32, field: u32) -> Self {
+        Attributes { fields: LenFields::new(&[], field), messages: Some(LenFields::new(block, message_field)) }
     }
 
     /// The value of `key`; the first one, should there be several.
@@ -176,6 +184,12 @@ impl<'a> Iterator for Attributes<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<KeyValueRef<'a>> {
-        self.fields.next().map(KeyValueRef::parse)
+        loop {
+            if let Some(entry) = self.fields.next() {
+                return Some(KeyValueRef::parse(entry));
+            }
+            let message = self.messages.as_mut()?.next()?;
+            self.fields = LenFields::new(message, self.fields.field);
+        }
     }
 }
