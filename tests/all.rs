@@ -7,3 +7,4 @@ mod exporter;
 mod json;
 mod support;
 mod view;
+mod tools;
