@@ -13,11 +13,13 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message;
 use tokio::io::AsyncBufRead;
 
 use super::severity::{self, Severity};
 use super::source::{Line, Lines};
 use crate::clock::Clock;
+use crate::data_plane::view::json;
 
 /// Longest line of text; the rest of a longer one is cut off.
 pub const TEXT_LIMIT_BYTES: usize = 1 << 20;
@@ -153,11 +155,8 @@ impl<R: AsyncBufRead + Unpin> Batches<R> {
     }
 
     fn take_json(&mut self, line: &Line, pending: &mut Pending) {
-        let parsed = if line.cut {
-            Err(format!("longer than {JSON_LIMIT_BYTES} bytes"))
-        } else {
-            serde_json::from_slice::<ExportLogsServiceRequest>(&line.bytes).map_err(|error| error.to_string())
-        };
+        let parsed =
+            if line.cut { Err(format!("longer than {JSON_LIMIT_BYTES} bytes")) } else { read_json(&line.bytes) };
         match parsed {
             Ok(request) => pending.requests.extend(request.resource_logs),
             Err(problem) => {
@@ -166,6 +165,11 @@ impl<R: AsyncBufRead + Unpin> Batches<R> {
             }
         }
     }
+}
+
+fn read_json(line: &[u8]) -> Result<ExportLogsServiceRequest, String> {
+    let request = json::decode(line).map_err(|error| error.to_string())?;
+    ExportLogsServiceRequest::decode(&*request).map_err(|error| error.to_string())
 }
 
 /// Text unless the line is a JSON object with `resourceLogs`.

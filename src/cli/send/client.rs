@@ -21,6 +21,7 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use url::Url;
 
+use crate::data_plane::view::json;
 use crate::units::Secret;
 
 /// How to speak OTLP.
@@ -171,7 +172,12 @@ impl Client {
         let Client::Http { json, gzip, .. } = self else {
             return Ok(Prepared::Grpc(request));
         };
-        let mut body = if *json { serde_json::to_vec(&request)? } else { request.encode_to_vec() };
+        let mut body = request.encode_to_vec();
+        if *json {
+            let mut text = Vec::with_capacity(body.len() * 2);
+            json::encode(&body, &mut text)?;
+            body = text;
+        }
         if *gzip {
             let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Level::fast());
             encoder.write_all(&body)?;
