@@ -1,0 +1,231 @@
+//! A batch through the stages: view → signature → window → policy → sampler → splice → exporters.
+//!
+//! Purpose: the one place where the stages meet; takes whole requests from receivers and hands what is kept to every
+//! destination.
+//! Promises: room is reserved in every queue before anything is decided, so a request is taken whole or refused whole
+//! with no effect; settings, policy and destinations are loaded once per batch and swapped atomically; every record is
+//! booked.
+//! Never: blocks, waits, reads the network, or reaches into a stage's insides.
+
+mod batch;
+mod report;
+mod summaries;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use crate::clock::Clock;
+use crate::data_plane::exporter::Outgoing;
+use crate::data_plane::ledger::{Ledger, Tally};
+use crate::data_plane::policy::CompiledPolicy;
+use crate::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
+use crate::data_plane::sampler::config::{ProtectSeverity, SamplerConfig};
+use crate::data_plane::sampler::{Settings, threshold_of};
+use crate::data_plane::window::{Band, PatternTable};
+
+use batch::Scratch;
+
+/// How long a client is asked to wait when a queue is full.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Scratch buffers kept for reuse; more requests at once allocate their own.
+const MAX_IDLE_SCRATCH: usize = 16;
+
+/// Where kept records go.
+pub trait Destination: Send + Sync {
+    /// Its name in the configuration.
+    fn name(&self) -> &str;
+    /// Room for about `bytes` bytes, or `None` when it is full now.
+    fn try_reserve(&self, bytes: usize) -> Option<Box<dyn Room>>;
+}
+
+/// Room in a destination's queue. Dropping it gives the room back.
+pub trait Room: Send {
+    /// Puts a request into the room; never refused.
+    fn submit(self: Box<Self>, outgoing: Outgoing);
+}
+
+/// Where traces and metrics go.
+pub trait Forward: Send + Sync {
+    /// Sends the request on untouched and waits for the answer.
+    fn forward(&self, signal: Signal, request: Received) -> Reply;
+}
+
+/// Says whether memory is short; the reason, for the client.
+pub trait Overload: Send + Sync {
+    /// `Some(why)` while requests must be refused.
+    fn check(&self) -> Option<String>;
+}
+
+/// What can be replaced while the gateway runs.
+pub struct Wiring {
+    /// Every destination gets every kept record.
+    pub destinations: Vec<Arc<dyn Destination>>,
+    /// For traces and metrics.
+    pub forward: Arc<dyn Forward>,
+    /// Memory limit, if any.
+    pub overload: Option<Arc<dyn Overload>>,
+    /// The decision's settings.
+    pub settings: Settings,
+    /// Lowest protected severity band.
+    pub protect_from: Option<Band>,
+    /// Whether summaries are made.
+    pub summaries: bool,
+}
+
+/// The decision's settings from the configuration.
+pub fn settings_of(config: &SamplerConfig) -> (Settings, Option<Band>) {
+    let settings = Settings {
+        novelty_records: u64::from(config.novelty_records),
+        floor_records: u64::from(config.floor_records),
+        default_threshold: threshold_of(config.default_percentage),
+    };
+    let protect_from = match config.protect_severity {
+        ProtectSeverity::Warn => Some(Band::Warn),
+        ProtectSeverity::Error => Some(Band::Error),
+        ProtectSeverity::Fatal => Some(Band::Fatal),
+        ProtectSeverity::None => None,
+    };
+    (settings, protect_from)
+}
+
+/// The data plane's middle. One per gateway, shared by all receivers.
+pub struct Pipeline {
+    clock: Clock,
+    /// Patterns and their windows.
+    pub table: PatternTable,
+    /// The books.
+    pub ledger: Ledger,
+    policy: ArcSwap<CompiledPolicy>,
+    wiring: ArcSwap<Wiring>,
+    draining: AtomicBool,
+    idle_scratch: Mutex<Vec<Box<Scratch>>>,
+}
+
+impl Pipeline {
+    /// A pipeline over an empty table.
+    pub fn new(clock: Clock, table: PatternTable, policy: CompiledPolicy, wiring: Wiring) -> Self {
+        Pipeline {
+            clock,
+            table,
+            ledger: Ledger::default(),
+            policy: ArcSwap::from_pointee(policy),
+            wiring: ArcSwap::from_pointee(wiring),
+            draining: AtomicBool::new(false),
+            idle_scratch: Mutex::default(),
+        }
+    }
+
+    /// The policy in force.
+    pub fn policy(&self) -> Arc<CompiledPolicy> {
+        self.policy.load_full()
+    }
+
+    /// Puts another policy in force, from the next batch on.
+    pub fn set_policy(&self, policy: CompiledPolicy) {
+        self.policy.store(Arc::new(policy));
+    }
+
+    /// Replaces destinations and settings, from the next batch on. Windows, books and limits stay.
+    pub fn rewire(&self, wiring: Wiring) {
+        self.wiring.store(Arc::new(wiring));
+    }
+
+    /// Refuses requests from now on.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    fn take(&self, scratch: &mut Scratch, request: Received) -> Result<(), Refusal> {
+        let malformed = |error: crate::data_plane::view::ViewError| {
+            self.ledger.refuse_unread(Signal::Logs, request.transport);
+            Refusal::Malformed(error.to_string())
+        };
+        scratch.read(&request.body).map_err(malformed)?;
+        if scratch.is_empty() {
+            return Ok(());
+        }
+        let wiring = self.wiring.load();
+        let rooms = self.reserve(&wiring, &request.body).inspect_err(|_| {
+            self.ledger.refuse(scratch.tally(), request.transport);
+        })?;
+        let policy = self.policy.load();
+        let outgoing = batch::decide(self, &wiring, &policy, scratch, &request);
+        scratch.entry.request_bytes = request.body.len() as u64;
+        scratch.entry.forwarded_bytes = outgoing.as_ref().map_or(0, |outgoing| outgoing.body.len() as u64);
+        self.ledger.book(&scratch.entry, request.transport, |index| policy.policy(index).id.clone());
+        if let Some(outgoing) = outgoing {
+            submit(rooms, outgoing);
+        }
+        Ok(())
+    }
+
+    /// Room in every destination, or a refusal that says which is full.
+    fn reserve(&self, wiring: &Wiring, body: &Bytes) -> Result<Vec<Box<dyn Room>>, Refusal> {
+        let busy = |message: String| Refusal::Busy { message, retry_after: RETRY_AFTER };
+        if self.draining.load(Ordering::Acquire) {
+            return Err(busy("the gateway is shutting down; send again to its successor".into()));
+        }
+        if let Some(why) = wiring.overload.as_ref().and_then(|overload| overload.check()) {
+            return Err(busy(why));
+        }
+        let mut rooms = Vec::with_capacity(wiring.destinations.len());
+        for destination in &wiring.destinations {
+            let Some(room) = destination.try_reserve(body.len()) else {
+                let name = destination.name();
+                return Err(busy(format!(
+                    "the queue of exporter {name:?} is full (exporters: {name}: sending_queue: max_size); nothing of this \
+                     request was taken, send it again"
+                )));
+            };
+            rooms.push(room);
+        }
+        Ok(rooms)
+    }
+
+    fn scratch(&self) -> Box<Scratch> {
+        self.idle_scratch.lock().pop().unwrap_or_default()
+    }
+
+    fn give_back(&self, mut scratch: Box<Scratch>) {
+        scratch.shrink();
+        let mut idle = self.idle_scratch.lock();
+        if idle.len() < MAX_IDLE_SCRATCH {
+            idle.push(scratch);
+        }
+    }
+}
+
+fn submit(rooms: Vec<Box<dyn Room>>, outgoing: Outgoing) {
+    for room in rooms {
+        room.submit(outgoing.clone());
+    }
+}
+
+impl Consumer for Pipeline {
+    fn consume_logs(&self, request: Received) -> Result<(), Refusal> {
+        let mut scratch = self.scratch();
+        let taken = self.take(&mut scratch, request);
+        self.give_back(scratch);
+        taken
+    }
+
+    fn forward(&self, signal: Signal, request: Received) -> Reply {
+        self.wiring.load().forward.forward(signal, request)
+    }
+
+    fn refused(&self, signal: Signal, transport: Transport) {
+        self.ledger.refuse_unread(signal, transport);
+    }
+}
+
+impl Scratch {
+    fn tally(&self) -> Tally {
+        let bytes = self.index.records.iter().map(|record| record.field.len() as u64).sum();
+        Tally { records: self.index.records.len() as u64, bytes }
+    }
+}
