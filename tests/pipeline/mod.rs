@@ -1,5 +1,6 @@
 //! The pipeline from request bytes to destinations, without a network.
 
+mod cardinality;
 mod conservation;
 mod sampling;
 mod sink;
