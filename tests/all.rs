@@ -5,6 +5,7 @@
 mod config;
 mod exporter;
 mod json;
+mod pipeline;
 mod support;
 mod view;
 mod tools;

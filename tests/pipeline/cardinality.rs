@@ -31,7 +31,8 @@ fn resident_bytes() -> Option<u64> {
 #[test]
 fn a_million_signatures_stay_within_the_bound() {
     let window = WindowConfig { max_patterns: MAX_PATTERNS, ..WindowConfig::default() };
-    let bench = Bench::new(&SamplerConfig { window, default_percentage: 1.0, ..SamplerConfig::default() }, "policies: []");
+    let bench =
+        Bench::new(&SamplerConfig { window, default_percentage: 1.0, ..SamplerConfig::default() }, "policies: []");
     let mut after_first = None;
     for first in (0..DISTINCT).step_by(PER_REQUEST as usize) {
         let records = (first..first + PER_REQUEST).map(|i| record(9, &format!("started {} again", word(i)))).collect();
@@ -48,7 +49,9 @@ fn a_million_signatures_stay_within_the_bound() {
     assert_eq!(rows.iter().map(|row| row.total.records).sum::<u64>(), DISTINCT);
     match (after_first, resident_bytes()) {
         // Other tests run in this process, so this bound is far above noise and far below a million entries (~1 GB).
-        (Some(before), Some(after)) => assert!(after.saturating_sub(before) < 300 << 20, "grew from {before} to {after}"),
+        (Some(before), Some(after)) => {
+            assert!(after.saturating_sub(before) < 300 << 20, "grew from {before} to {after}")
+        }
         _ => eprintln!("SKIPPED the memory check: /proc/self/statm cannot be read here"),
     }
 }

@@ -10,7 +10,7 @@ use super::{Bench, compile, wiring};
 use crate::support::otlp::{block, record, request, request_of, traced};
 
 const MIXED: &str = "policies:
-- {id: none, name: n, log: {match: [{log_field: body, contains: none}], keep: none}}
+- {id: none, name: none, log: {match: [{log_field: body, contains: none}], keep: none}}
 - {id: tenth, name: t, log: {match: [{log_field: body, contains: tenth}], keep: 10%}}
 - {id: limit, name: l, log: {match: [{log_field: body, contains: limit}], keep: 2/s}}
 - {id: keyed, name: k, log: {match: [{log_field: body, contains: key}], keep: 30%, sample_key: {log_field: body}}}";

@@ -48,19 +48,20 @@ impl Bench {
 
     fn send_as(&self, body: Vec<u8>, token: Option<&str>) -> Result<(), Refusal> {
         let token = token.map(Into::into);
-        let answer = self.pipeline.consume_logs(Received { body: Bytes::from(body), token, transport: Transport::Http });
+        let answer =
+            self.pipeline.consume_logs(Received { body: Bytes::from(body), token, transport: Transport::Http });
         assert!(self.pipeline.ledger.totals().balance(), "{:?}", self.pipeline.ledger.totals());
         answer
     }
 
     /// Sends records of one service and returns what arrives.
     fn pass(&self, service: &str, records: Vec<LogRecord>) -> Vec<LogRecord> {
-        self.send(otlp::request_of(service, records)).expect("taken");
+        self.send(otlp::request_of(service, records)).unwrap();
         self.arrived().into_iter().map(|(_, record)| record).collect()
     }
 
     fn arrived(&self) -> Vec<(String, LogRecord)> {
-        self.sink.take().iter().flat_map(|outgoing| records_of(outgoing)).collect()
+        self.sink.take().iter().flat_map(records_of).collect()
     }
 
     fn advance(&self, seconds: u64) {
@@ -87,7 +88,7 @@ fn wiring(config: &SamplerConfig, sink: &Arc<Sink>) -> Wiring {
 }
 
 fn compile(policies: &str) -> CompiledPolicy {
-    let documents = Document::parse("test.yaml", policies.as_bytes()).expect("the policies parse");
+    let documents = Document::parse("test.yaml", policies.as_bytes()).unwrap();
     let policy = CompiledPolicy::compile(&documents, START, None);
     assert!(policy.problems().is_empty(), "{:?}", policy.problems());
     policy

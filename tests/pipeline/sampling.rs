@@ -5,8 +5,10 @@ use lipservice::data_plane::sampler::config::SamplerConfig;
 use super::{Bench, plain};
 use crate::support::otlp::{attribute, body_of, record, request_of, string_at, traced};
 
-const KEEP_QUARTER: &str = "policies: [{id: quarter, name: q, log: {match: [{log_field: body, regex: '.*'}], keep: 25%}}]";
-const KEEP_NONE: &str = "policies: [{id: none, name: n, log: {match: [{log_field: body, contains: noise}], keep: none}}]";
+const KEEP_QUARTER: &str =
+    "policies: [{id: quarter, name: q, log: {match: [{log_field: body, regex: '.*'}], keep: 25%}}]";
+const KEEP_NONE: &str =
+    "policies: [{id: none, name: none, log: {match: [{log_field: body, contains: noise}], keep: none}}]";
 /// The lowest randomness that 25 % keeps.
 const QUARTER: u64 = 0xc0_0000_0000_0000;
 
@@ -45,7 +47,7 @@ fn an_sdk_and_a_gateway_never_sample_twice() {
         ("c", QUARTER, true, "c"),
         ("not hex", QUARTER, true, "c"),
     ] {
-        let mut record = traced(9, "a", randomness | 0xf0_0000_0000_0000 * u64::from(incoming == "e"));
+        let mut record = traced(9, "a", randomness | (0xf0_0000_0000_0000 * u64::from(incoming == "e")));
         record.attributes = vec![attribute("a", "1"), attribute("sampling.threshold", incoming), attribute("z", "2")];
         let arrived = bench.pass("web", vec![record]);
         assert_eq!(arrived.len(), usize::from(keep), "{incoming}");
@@ -72,7 +74,7 @@ fn records_without_randomness_are_sampled_and_weigh_what_they_stand_for() {
 
 #[test]
 fn errors_are_kept_whatever_a_policy_says() {
-    let none = "policies: [{id: n, name: n, log: {match: [{log_field: body, exists: true}], keep: none}}]";
+    let none = "policies: [{id: none, name: none, log: {match: [{log_field: body, exists: true}], keep: none}}]";
     let bench = Bench::new(&SamplerConfig::default(), none);
     let mut by_text = record(0, "by text");
     by_text.severity_text = "ERROR".into();
@@ -85,8 +87,8 @@ fn errors_are_kept_whatever_a_policy_says() {
 #[test]
 fn a_protect_policy_beats_every_drop() {
     let policies = "policies:
-- {id: none, name: n, log: {match: [{log_field: body, exists: true}], keep: none}}
-- {id: vip, name: v, protect: true, log: {match: [{log_attribute: tier, equals: vip}]}}";
+- {id: none, name: none, log: {match: [{log_field: body, exists: true}], keep: none}}
+- {id: vip, name: vip, protect: true, log: {match: [{log_attribute: tier, equals: vip}]}}";
     let bench = Bench::new(&plain(), policies);
     let mut vip = record(5, "vip");
     vip.attributes.push(attribute("tier", "vip"));
@@ -124,7 +126,8 @@ fn the_default_percentage_is_for_records_that_no_policy_matches() {
     let config = SamplerConfig { default_percentage: 25.0, ..plain() };
     let keep_all = "policies: [{id: a, name: a, log: {match: [{log_field: body, contains: keep}], keep: 100%}}]";
     let bench = Bench::new(&config, keep_all);
-    let arrived = bench.pass("web", vec![traced(9, "keep me", 0), traced(9, "not me", 0), traced(9, "but me", QUARTER)]);
+    let arrived =
+        bench.pass("web", vec![traced(9, "keep me", 0), traced(9, "not me", 0), traced(9, "but me", QUARTER)]);
     assert_eq!(arrived.iter().map(body_of).collect::<Vec<_>>(), ["keep me", "but me"]);
 }
 
@@ -140,7 +143,10 @@ fn without_policies_a_request_passes_byte_for_byte() {
 
 #[test]
 fn summaries_of_an_earlier_gateway_pass() {
-    let bench = Bench::new(&plain(), "policies: [{id: n, name: n, log: {match: [{log_field: body, exists: true}], keep: none}}]");
+    let bench = Bench::new(
+        &plain(),
+        "policies: [{id: none, name: none, log: {match: [{log_field: body, exists: true}], keep: none}}]",
+    );
     let mut summary = record(9, "5 records dropped: a b");
     summary.attributes.push(attribute("lip.summary", "1"));
     assert_eq!(bench.pass("web", vec![summary, record(9, "a b")]).len(), 1);

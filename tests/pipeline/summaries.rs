@@ -9,7 +9,7 @@ use super::Bench;
 use crate::support::otlp::{int_at, record, records_in, request_of, string_at, traced};
 
 const NOISE: &str = "policies:
-- {id: noise, name: n, log: {match: [{log_field: body, contains: noise}], keep: none}}
+- {id: noise, name: none, log: {match: [{log_field: body, contains: noise}], keep: none}}
 - {id: half, name: h, log: {match: [{log_field: body, contains: half}], keep: 50%}}";
 
 #[test]
@@ -77,14 +77,15 @@ fn a_pattern_is_forgotten_only_after_its_summary() {
     bench.pass("web", vec![record(9, "some noise")]);
     assert_eq!(bench.pipeline.table.len(), 1, "a cached entry of a forgotten pattern is not used");
     bench.pipeline.summarise();
-    assert_eq!(bench.arrived().len(), 2);
+    assert_eq!(bench.arrived().len(), 1);
 }
 
 #[test]
 fn patterns_beyond_the_bound_share_an_entry_that_is_counted() {
     let window = WindowConfig { max_patterns: 10, max_services: 3, ..WindowConfig::default() };
     let bench = Bench::new(&SamplerConfig { window, ..SamplerConfig::default() }, NOISE);
-    let word = |i: usize| "abcdefghijklmnopqrstuvwxyz".chars().cycle().skip(i % 26).take(3 + i / 26).collect::<String>();
+    let word =
+        |i: usize| "abcdefghijklmnopqrstuvwxyz".chars().cycle().skip(i % 26).take(3 + i / 26).collect::<String>();
     for service in 0..20 {
         let records = (0..100).map(|i| record(9, &format!("noise {}", word(i)))).collect();
         bench.pass(&format!("service-{service}"), records);

@@ -48,7 +48,7 @@ pub fn request_of(service: &str, records: Vec<LogRecord>) -> Vec<u8> {
 
 /// Every record of a request, with its service.
 pub fn records_in(body: &[u8]) -> Vec<(String, LogRecord)> {
-    let decoded = ExportLogsServiceRequest::decode(body).expect("a valid request");
+    let decoded = ExportLogsServiceRequest::decode(body).unwrap();
     let mut found = Vec::new();
     for resource_logs in decoded.resource_logs {
         let attributes = resource_logs.resource.map(|resource| resource.attributes).unwrap_or_default();
@@ -86,7 +86,7 @@ pub fn body_of(record: &LogRecord) -> String {
 
 /// The attributes of a request's first resource.
 pub fn resource_attributes(body: &[u8]) -> Vec<KeyValue> {
-    let decoded = ExportLogsServiceRequest::decode(body).expect("a valid request");
+    let decoded = ExportLogsServiceRequest::decode(body).unwrap();
     let first = decoded.resource_logs.into_iter().next();
     first.and_then(|block| block.resource).map(|resource| resource.attributes).unwrap_or_default()
 }

@@ -5,6 +5,8 @@
 //! whole request is known to be valid.
 //! Never: decodes with prost. Its speed is measured in `benches/hot_path.rs`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
@@ -13,13 +15,15 @@ use super::{Pipeline, Wiring};
 use crate::clock::UnixNanos;
 use crate::data_plane::exporter::Outgoing;
 use crate::data_plane::ledger::Entry;
-use crate::data_plane::policy::{Candidates, CompiledPolicy, Matches};
+use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution};
 use crate::data_plane::receiver::Received;
 use crate::data_plane::sampler::summary::put_threshold;
-use crate::data_plane::sampler::{Decision, Facts, Incoming, PolicyVerdict, ThresholdText, decide as decide_record};
+use crate::data_plane::sampler::{Decision, Facts, Incoming, ThresholdText, decide as decide_record};
 use crate::data_plane::signature::{Signature, Signer};
-use crate::data_plane::view::{Action, AnyValueRef, LogIndex, RecordRef, SplicePlan, ViewError};
-use crate::data_plane::window::{Band, Cause, CellCache, PatternKey};
+use crate::data_plane::view::{
+    Action, AnyValueRef, LogIndex, RecordRef, ResourceRef, ResourceSpan, ScopeRef, Span, SplicePlan, ViewError,
+};
+use crate::data_plane::window::{Band, Cause, CellCache, PatternKey, Sight};
 
 /// Longest template kept with a pattern, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 512;
@@ -35,7 +39,9 @@ pub(super) struct Scratch {
     signer: Signer,
     signatures: Vec<Signature>,
     plan: SplicePlan,
+    candidates: Candidates,
     matches: Matches,
+    edit: Edit,
     cells: CellCache,
     rng: SmallRng,
 }
@@ -48,7 +54,9 @@ impl Default for Scratch {
             signer: Signer::default(),
             signatures: Vec::new(),
             plan: SplicePlan::default(),
+            candidates: Candidates::default(),
             matches: Matches::default(),
+            edit: Edit::default(),
             cells: CellCache::default(),
             rng: SmallRng::from_os_rng(),
         }
@@ -80,13 +88,21 @@ impl Scratch {
 }
 
 /// What stays the same over a batch.
-struct Context<'a> {
+struct Batch<'a> {
     pipeline: &'a Pipeline,
     wiring: &'a Wiring,
     policy: &'a CompiledPolicy,
     body: &'a [u8],
+    index: &'a LogIndex,
     now: UnixNanos,
     window: u64,
+}
+
+/// What stays the same over a scope block.
+struct Block<'a> {
+    resource: ResourceRef<'a>,
+    scope: ScopeRef<'a>,
+    service: u32,
 }
 
 /// Decides on every record of the request in `scratch` and writes what is kept; `None` when nothing is.
@@ -99,24 +115,10 @@ pub(super) fn decide(
 ) -> Option<Outgoing> {
     let now = pipeline.clock.now();
     let window = pipeline.table.window_at(now);
-    let context = Context { pipeline, wiring, policy, body: &request.body, now, window };
     let index = std::mem::take(&mut scratch.index);
-    let mut candidates = Candidates::default();
-    let mut service = (u32::MAX, 0);
-    for scope in &index.scopes {
-        let Some(first) = index.records.get(scope.records.0 as usize).filter(|_| scope.records.0 < scope.records.1) else {
-            continue;
-        };
-        let resource = index.resource_of(&request.body, first);
-        if service.0 != scope.resource_index {
-            let name = resource.attributes().get(b"service.name");
-            let name = if let Some(AnyValueRef::Str(name)) = name { name } else { b"" };
-            service = (scope.resource_index, pipeline.table.service(name, request.token.as_ref()));
-        }
-        policy.block(resource, index.scope_of(&request.body, first), now, &mut candidates);
-        for i in scope.records.0..scope.records.1 {
-            context.record(scratch, &index, &candidates, service.1, i as usize);
-        }
+    let batch = Batch { pipeline, wiring, policy, body: &request.body, index: &index, now, window };
+    for (i, span) in index.resources.iter().enumerate() {
+        batch.resource(scratch, i as u32, span, request.token.as_ref());
     }
     let outgoing = write(scratch, &index, request);
     scratch.index = index;
@@ -142,13 +144,46 @@ fn write(scratch: &mut Scratch, index: &LogIndex, request: &Received) -> Option<
     Some(Outgoing { body, records, token: request.token.clone() })
 }
 
-impl Context<'_> {
+impl Batch<'_> {
+    fn resource(&self, scratch: &mut Scratch, i: u32, span: &ResourceSpan, token: Option<&Arc<str>>) {
+        let resource = ResourceRef::new(self.body, span);
+        let name = match resource.attributes().get(b"service.name") {
+            Some(AnyValueRef::Str(name)) => name,
+            _ => b"",
+        };
+        let service = self.pipeline.table.service(name, token);
+        let rewrites = self.policy.has_transforms();
+        if rewrites {
+            scratch.edit.begin_resource(resource.message());
+        }
+        for s in span.scopes.0..span.scopes.1 {
+            let scope_span = &self.index.scopes[s as usize];
+            let scope = ScopeRef::new(self.body, scope_span);
+            if rewrites {
+                scratch.edit.begin_scope(scope.message());
+            }
+            self.policy.block(resource, scope, self.now, &mut scratch.candidates);
+            let block = Block { resource, scope, service };
+            for r in scope_span.records.0..scope_span.records.1 {
+                self.record(scratch, &block, r as usize);
+            }
+            if let Some(message) = scratch.edit.scope().filter(|_| rewrites) {
+                let rewritten = scratch.plan.stash(message);
+                scratch.plan.scopes.push((s, rewritten));
+            }
+        }
+        if let Some(message) = scratch.edit.resource().filter(|_| rewrites) {
+            let rewritten = scratch.plan.stash(message);
+            scratch.plan.resources.push((i, rewritten));
+        }
+    }
+
     /// Decides on record `i` and notes what becomes of it in the plan and the books.
-    fn record(&self, scratch: &mut Scratch, index: &LogIndex, candidates: &Candidates, service: u32, i: usize) {
-        let record = index.record(self.body, i);
+    fn record(&self, scratch: &mut Scratch, block: &Block<'_>, i: usize) {
+        let record = self.index.record(self.body, i);
         let signature = scratch.signatures[i];
         let matches = &mut scratch.matches;
-        self.policy.matches(candidates, record, signature, matches);
+        self.policy.matches(&scratch.candidates, record, block.resource, block.scope, signature, matches);
         let band = Band::of(record.span.severity_number, record.severity_text());
         let facts = Facts {
             incoming: Incoming::of(record, || scratch.rng.next_u64()),
@@ -156,14 +191,16 @@ impl Context<'_> {
             protected_by: matches.protected,
             severity_protected: self.wiring.protect_from.is_some_and(|from| band >= from),
             ordered_drop: self.policy.ordered_drop(matches),
-            sight: Default::default(),
+            sight: Sight::default(),
         };
         let bytes = record.span.field.len() as u64;
-        let key = PatternKey { service, band, signature };
-        let decision = self.decide_in_cell(scratch, record, key, bytes, facts);
-        self.policy.count(&scratch.matches, decision.keep, decision.policy);
+        let key = PatternKey { service: block.service, band, signature };
+        let (decision, resolution) = self.decide_in_cell(scratch, record, block, key, facts);
+        if !scratch.matches.is_empty() {
+            self.policy.count(&scratch.matches, &resolution, decision.keep);
+        }
         scratch.entry.add(decision.keep, decision.reason, decision.policy, bytes);
-        let action = self.action(scratch, index, record, &decision);
+        let action = if decision.keep { self.kept(scratch, record, decision.threshold) } else { Action::Drop };
         scratch.plan.actions.push(action);
     }
 
@@ -172,59 +209,64 @@ impl Context<'_> {
         &self,
         scratch: &mut Scratch,
         record: RecordRef<'_>,
+        block: &Block<'_>,
         key: PatternKey,
-        bytes: u64,
         facts: Facts,
-    ) -> Decision {
+    ) -> (Decision, Resolution) {
         let Scratch { cells, signer, matches, .. } = scratch;
+        let bytes = record.span.field.len() as u64;
         loop {
-            let find = || self.pipeline.table.cell(key, || texts(signer, record));
-            let cell = cells.get(key, find);
+            let cell = cells.get(key, || self.pipeline.table.cell(key, || texts(signer, record)));
             let decided = cell.record(self.window, self.now, bytes, |sight| {
-                let facts = Facts { sight, ..facts };
-                let ask = || self.ask(matches, record, facts.incoming);
-                let decision = decide_record(&facts, &self.wiring.settings, ask);
+                let mut resolution = Resolution::UNMATCHED;
+                let ask = || {
+                    let randomness = facts.incoming.randomness;
+                    resolution =
+                        self.policy.resolve(matches, record, block.resource, block.scope, randomness, self.now);
+                    resolution
+                };
+                let decision = decide_record(&Facts { sight, ..facts }, &self.wiring.settings, ask);
                 let cause = (!decision.keep).then(|| Cause {
-                    policy: decision.policy.map(|index| self.policy.policy(index).id.clone()),
+                    policy: decision.policy.map(|index| Arc::clone(&self.policy.policy(index).id)),
                     reason: decision.reason.as_str(),
                 });
-                (decision.keep, cause, decision)
+                (decision.keep, cause, (decision, resolution))
             });
             match decided {
-                Some(decision) => return decision,
+                Some(decided) => return decided,
                 None => cells.forget(key),
             }
         }
     }
 
-    fn ask(&self, matches: &Matches, record: RecordRef<'_>, incoming: Incoming) -> PolicyVerdict {
-        self.policy.resolve(matches, record, incoming.randomness, self.now)
-    }
-
-    /// What the splice does with a record.
-    fn action(&self, scratch: &mut Scratch, index: &LogIndex, record: RecordRef<'_>, decision: &Decision) -> Action {
-        if !decision.keep {
-            return Action::Drop;
+    /// What the splice does with a record that stays: rewritten by policies, annotated with its threshold, or copied.
+    fn kept(&self, scratch: &mut Scratch, record: RecordRef<'_>, threshold: u64) -> Action {
+        let annotation = (threshold != 0).then(|| ThresholdText::new(threshold)).filter(|text| {
+            let carried = record.threshold();
+            !matches!(carried, Some(AnyValueRef::Str(digits)) if digits == text.as_bytes())
+        });
+        if self.policy.transforms(&scratch.matches) {
+            return self.rewritten(scratch, record, annotation);
         }
-        let _ = index;
-        self.annotate(scratch, record, decision)
-    }
-
-    fn annotate(&self, scratch: &mut Scratch, record: RecordRef<'_>, decision: &Decision) -> Action {
-        let carried = record.span.threshold_field;
-        if decision.threshold == 0 {
-            return Action::Keep;
-        }
-        let text = ThresholdText::new(decision.threshold);
-        if let Some(AnyValueRef::Str(digits)) = record.threshold()
-            && digits == text.as_bytes()
-        {
-            return Action::Keep;
-        }
-        let start = scratch.plan.scratch.len() as u32;
+        let Some(text) = annotation else { return Action::Keep };
+        let start = scratch.plan.scratch.len();
         put_threshold(&mut scratch.plan.scratch, text.as_bytes());
-        let append = crate::data_plane::view::Span { start, end: scratch.plan.scratch.len() as u32 };
-        Action::Annotate { append, without: carried }
+        let append = Span::new(start, scratch.plan.scratch.len());
+        Action::Annotate { append, without: record.span.threshold_field }
+    }
+
+    #[cold]
+    fn rewritten(&self, scratch: &mut Scratch, record: RecordRef<'_>, annotation: Option<ThresholdText>) -> Action {
+        let edit = &mut scratch.edit;
+        edit.begin_record(record.payload());
+        self.policy.apply(&scratch.matches, edit);
+        if let Some(text) = annotation {
+            edit.set_record_attribute(b"sampling.threshold", Some(text.as_bytes()));
+        }
+        match edit.record() {
+            Some(message) => Action::Replace(scratch.plan.stash(message)),
+            None => Action::Keep,
+        }
     }
 }
 
@@ -233,7 +275,8 @@ impl Context<'_> {
 fn texts(signer: &mut Signer, record: RecordRef<'_>) -> (Box<str>, Box<str>) {
     let template = cut(&signer.template(record), MAX_TEMPLATE_BYTES);
     let mut text = Vec::new();
-    let example = String::from_utf8_lossy(crate::data_plane::signature::text::of_record(record, &mut text)).into_owned();
+    let example =
+        String::from_utf8_lossy(crate::data_plane::signature::text::of_record(record, &mut text)).into_owned();
     (template, cut(&example, MAX_EXAMPLE_BYTES))
 }
 

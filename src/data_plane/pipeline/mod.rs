@@ -22,10 +22,10 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::data_plane::exporter::Outgoing;
 use crate::data_plane::ledger::{Ledger, Tally};
-use crate::data_plane::policy::CompiledPolicy;
+use crate::data_plane::policy::{CompiledPolicy, threshold_of};
 use crate::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
+use crate::data_plane::sampler::Settings;
 use crate::data_plane::sampler::config::{ProtectSeverity, SamplerConfig};
-use crate::data_plane::sampler::{Settings, threshold_of};
 use crate::data_plane::window::{Band, PatternTable};
 
 use batch::Scratch;
@@ -103,7 +103,7 @@ pub struct Pipeline {
     policy: ArcSwap<CompiledPolicy>,
     wiring: ArcSwap<Wiring>,
     draining: AtomicBool,
-    idle_scratch: Mutex<Vec<Box<Scratch>>>,
+    idle_scratch: Mutex<Vec<Scratch>>,
 }
 
 impl Pipeline {
@@ -187,11 +187,11 @@ impl Pipeline {
         Ok(rooms)
     }
 
-    fn scratch(&self) -> Box<Scratch> {
+    fn scratch(&self) -> Scratch {
         self.idle_scratch.lock().pop().unwrap_or_default()
     }
 
-    fn give_back(&self, mut scratch: Box<Scratch>) {
+    fn give_back(&self, mut scratch: Scratch) {
         scratch.shrink();
         let mut idle = self.idle_scratch.lock();
         if idle.len() < MAX_IDLE_SCRATCH {

@@ -69,7 +69,11 @@ impl MetricSource for Pipeline {
                 &self.table.overflow_records,
             ),
             ("lipservice_window_evicted_patterns", "Patterns forgotten.", &self.table.evicted_patterns),
-            ("lipservice_window_overflow_services", "Requests of services beyond max_services.", &self.table.overflow_services),
+            (
+                "lipservice_window_overflow_services",
+                "Requests of services beyond max_services.",
+                &self.table.overflow_services,
+            ),
         ] {
             out.counter(name, help, &[], load(counter));
         }

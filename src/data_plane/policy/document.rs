@@ -73,6 +73,7 @@ impl Document {
 
 fn yaml(text: &str) -> Result<Vec<Value>, DocumentError> {
     let options = serde_saphyr::options! {
+        strict_booleans: true,
         budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: 2 * MAX_NODES },
     };
     serde_saphyr::from_multiple_with_options(text, options).map_err(|error| DocumentError::Yaml(error.to_string()))

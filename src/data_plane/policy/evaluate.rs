@@ -90,7 +90,8 @@ pub struct Resolution {
 }
 
 impl Resolution {
-    const UNMATCHED: Resolution =
+    /// No policy says anything.
+    pub const UNMATCHED: Resolution =
         Resolution { keep: true, form: Form::Unmatched, threshold: 0, own_randomness: false, policy: None };
 
     fn of(keep: bool, form: Form, policy: u16) -> Self {
@@ -217,6 +218,15 @@ impl CompiledPolicy {
         decided
     }
 
+    /// The policy that orders the record dropped (`keep: none` that counts), if any. Takes no place of a rate limit.
+    #[inline]
+    pub fn ordered_drop(&self, matches: &Matches) -> Option<u16> {
+        if matches.policies.is_empty() {
+            return None;
+        }
+        self.counting(matches).find(|&index| matches!(self.compiled[usize::from(index)].rule, Some(Rule::None)))
+    }
+
     /// The matching policies whose keep counts: where a person's says something, a program's does not.
     fn counting(&self, matches: &Matches) -> impl Iterator<Item = u16> {
         let human_decides = matches.policies.iter().any(|&index| self.is_order_of_human(index));
@@ -280,8 +290,9 @@ fn limit(limits: &mut SmallVec<[(u16, &Limiter); 4]>, now: UnixNanos) -> Resolut
     Resolution::of(true, Form::RateLimit, limits[0].0)
 }
 
-/// The low 56 bits of a valid trace id.
-fn trace_randomness(trace_id: &[u8]) -> Option<u64> {
+/// The randomness of a trace id: its low 56 bits; `None` when it is not 16 bytes or all zero.
+#[inline]
+pub fn trace_randomness(trace_id: &[u8]) -> Option<u64> {
     let id: &[u8; 16] = trace_id.try_into().ok()?;
     let (_, low) = id.split_last_chunk::<8>()?;
     (*id != [0; 16]).then(|| u64::from_be_bytes(*low) & RANDOMNESS_MASK)

@@ -30,7 +30,7 @@ mod watch;
 
 pub use compile::{CompiledPolicy, MAX_POLICIES, Policy, PolicyStats, Problem};
 pub use document::{Document, DocumentError, MAX_DOCUMENT_BYTES};
-pub use evaluate::{Candidates, Form, Matches, Resolution};
+pub use evaluate::{Candidates, Form, Matches, Resolution, trace_randomness};
 pub use keep::{Keep, RANDOMNESS_BITS, threshold_of};
 pub use load::{LoadError, LoadErrorReason, MAX_FILES, MAX_TOTAL_BYTES, load};
 pub use read::Origin;

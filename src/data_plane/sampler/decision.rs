@@ -6,6 +6,7 @@
 //! Never: reads a clock, draws randomness, or counts.
 
 use super::threshold::{Incoming, stacked};
+use crate::data_plane::policy::{Form, Resolution};
 use crate::data_plane::window::Sight;
 
 /// Why a record was kept or dropped. Metrics, summaries and debug output share these names.
@@ -66,41 +67,6 @@ impl Reason {
     }
 }
 
-/// What the policies that match a record say of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PolicyVerdict {
-    /// No policy matches.
-    Unmatched,
-    /// All that match keep all.
-    All {
-        /// One of them.
-        policy: u16,
-    },
-    /// `keep: none`.
-    None {
-        /// The policy that says so.
-        policy: u16,
-    },
-    /// A percentage decided.
-    Percentage {
-        /// Whether the record passed.
-        keep: bool,
-        /// The rejection threshold applied.
-        threshold: u64,
-        /// Whether the randomness was a sample key's rather than the record's.
-        own_randomness: bool,
-        /// The policy that decided.
-        policy: u16,
-    },
-    /// A rate limit decided.
-    RateLimit {
-        /// Whether the record passed.
-        keep: bool,
-        /// The policy that decided.
-        policy: u16,
-    },
-}
-
 /// What is known of a record before its policies are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -144,10 +110,9 @@ pub struct Decision {
 
 /// Decides on one record. `ask_policies` consumes rate limits and is asked only when nothing before it decides.
 #[inline]
-pub fn decide(facts: &Facts, settings: &Settings, ask_policies: impl FnOnce() -> PolicyVerdict) -> Decision {
+pub fn decide(facts: &Facts, settings: &Settings, ask_policies: impl FnOnce() -> Resolution) -> Decision {
     let incoming = facts.incoming;
     let keep = |reason, policy| Decision { keep: true, reason, policy, threshold: incoming.threshold };
-    let drop = |reason, policy| Decision { keep: false, reason, policy, threshold: incoming.threshold };
     if facts.is_summary {
         return keep(Reason::Summary, None);
     }
@@ -165,31 +130,32 @@ pub fn decide(facts: &Facts, settings: &Settings, ask_policies: impl FnOnce() ->
             return keep(Reason::Floor, None);
         }
     }
-    match ask_policies() {
-        PolicyVerdict::All { policy } => keep(Reason::PolicyAll, Some(policy)),
-        PolicyVerdict::None { policy } => drop(Reason::PolicyNone, Some(policy)),
-        PolicyVerdict::Percentage { keep, threshold, own_randomness, policy } => Decision {
-            keep,
-            reason: Reason::PolicyPercentage,
-            policy: Some(policy),
-            threshold: stacked(incoming.threshold, threshold, own_randomness),
+    by_policy(facts, settings, &ask_policies())
+}
+
+/// What the policies' resolution means for the record.
+fn by_policy(facts: &Facts, settings: &Settings, resolution: &Resolution) -> Decision {
+    let incoming = facts.incoming;
+    let decided = |keep, reason| Decision { keep, reason, policy: resolution.policy, threshold: incoming.threshold };
+    match resolution.form {
+        Form::All => decided(true, Reason::PolicyAll),
+        Form::None => decided(false, Reason::PolicyNone),
+        Form::RateLimit => decided(resolution.keep, Reason::PolicyRateLimit),
+        Form::Percentage => Decision {
+            threshold: stacked(incoming.threshold, resolution.threshold, resolution.own_randomness),
+            ..decided(resolution.keep, Reason::PolicyPercentage)
         },
-        PolicyVerdict::RateLimit { keep, policy } => {
-            Decision { keep, reason: Reason::PolicyRateLimit, policy: Some(policy), threshold: incoming.threshold }
-        }
-        PolicyVerdict::Unmatched => Decision {
-            keep: incoming.randomness >= settings.default_threshold,
-            reason: Reason::Default,
-            policy: None,
+        Form::Unmatched => Decision {
             threshold: stacked(incoming.threshold, settings.default_threshold, false),
+            ..decided(incoming.randomness >= settings.default_threshold, Reason::Default)
         },
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::threshold::threshold_of;
     use super::*;
+    use crate::data_plane::policy::threshold_of;
 
     const SETTINGS: Settings = Settings { novelty_records: 2, floor_records: 1, default_threshold: 0 };
 
@@ -204,17 +170,21 @@ mod tests {
         }
     }
 
-    fn percentage(p: f64, r: u64) -> PolicyVerdict {
+    fn resolution(keep: bool, form: Form, policy: Option<u16>) -> Resolution {
+        Resolution { keep, form, threshold: 0, own_randomness: false, policy }
+    }
+
+    fn percentage(p: f64, r: u64) -> Resolution {
         let threshold = threshold_of(p);
-        PolicyVerdict::Percentage { keep: r >= threshold, threshold, own_randomness: false, policy: 7 }
+        Resolution { threshold, ..resolution(r >= threshold, Form::Percentage, Some(7)) }
     }
 
     /// (name, facts, what policies say, keep, reason, policy)
-    type Case = (&'static str, Facts, PolicyVerdict, bool, Reason, Option<u16>);
+    type Case = (&'static str, Facts, Resolution, bool, Reason, Option<u16>);
 
     #[test]
     fn the_order_of_reasons() {
-        let none = PolicyVerdict::None { policy: 3 };
+        let none = resolution(false, Form::None, Some(3));
         let new = Sight { seen: 1, kept_in_window: 1 };
         let quiet = Sight { seen: 9, kept_in_window: 0 };
         let ordered = Facts { ordered_drop: Some(3), ..facts() };
@@ -226,21 +196,14 @@ mod tests {
             ("none beats floor", Facts { sight: quiet, ..ordered }, none, false, Reason::PolicyNone, Some(3)),
             ("novelty", Facts { sight: new, ..facts() }, percentage(0.0, 0), true, Reason::Novelty, None),
             ("floor", Facts { sight: quiet, ..facts() }, percentage(0.0, 0), true, Reason::Floor, None),
-            ("all", facts(), PolicyVerdict::All { policy: 2 }, true, Reason::PolicyAll, Some(2)),
+            ("all", facts(), resolution(true, Form::All, Some(2)), true, Reason::PolicyAll, Some(2)),
             ("percentage drops", facts(), percentage(50.0, 0), false, Reason::PolicyPercentage, Some(7)),
             ("percentage keeps", facts(), percentage(50.0, 1 << 55), true, Reason::PolicyPercentage, Some(7)),
-            (
-                "limit",
-                facts(),
-                PolicyVerdict::RateLimit { keep: false, policy: 4 },
-                false,
-                Reason::PolicyRateLimit,
-                Some(4),
-            ),
-            ("default", facts(), PolicyVerdict::Unmatched, true, Reason::Default, None),
+            ("limit", facts(), resolution(false, Form::RateLimit, Some(4)), false, Reason::PolicyRateLimit, Some(4)),
+            ("default", facts(), resolution(true, Form::Unmatched, None), true, Reason::Default, None),
         ];
-        for (name, facts, verdict, keep, reason, policy) in cases {
-            let decision = decide(&facts, &SETTINGS, || verdict);
+        for (name, facts, resolution, keep, reason, policy) in cases {
+            let decision = decide(&facts, &SETTINGS, || resolution);
             assert_eq!((decision.keep, decision.reason, decision.policy), (keep, reason, policy), "{name}");
         }
     }
@@ -261,10 +224,10 @@ mod tests {
     fn thresholds_stack_and_protected_records_keep_theirs() {
         let incoming = Incoming { randomness: u64::MAX >> 8, threshold: threshold_of(50.0) };
         let sampled = Facts { incoming, ..facts() };
-        let keep = |facts: &Facts, verdict| decide(facts, &SETTINGS, || verdict).threshold;
+        let keep = |facts: &Facts, resolution| decide(facts, &SETTINGS, || resolution).threshold;
         assert_eq!(keep(&sampled, percentage(25.0, incoming.randomness)), threshold_of(25.0));
         assert_eq!(keep(&sampled, percentage(75.0, incoming.randomness)), threshold_of(50.0));
-        assert_eq!(keep(&sampled, PolicyVerdict::RateLimit { keep: true, policy: 1 }), threshold_of(50.0));
+        assert_eq!(keep(&sampled, resolution(true, Form::RateLimit, Some(1))), threshold_of(50.0));
         assert_eq!(keep(&Facts { severity_protected: true, ..sampled }, percentage(1.0, 0)), threshold_of(50.0));
     }
 }

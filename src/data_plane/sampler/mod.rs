@@ -10,5 +10,5 @@ pub mod decision;
 pub mod summary;
 pub mod threshold;
 
-pub use decision::{Decision, Facts, PolicyVerdict, Reason, Settings, decide};
-pub use threshold::{Incoming, ThresholdText, threshold_of};
+pub use decision::{Decision, Facts, Reason, Settings, decide};
+pub use threshold::{Incoming, ThresholdText};

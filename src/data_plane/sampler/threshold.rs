@@ -8,19 +8,13 @@
 //! Source: OpenTelemetry "TraceState: Probability Sampling" (thresholds, randomness) and the `sampling.threshold`,
 //! `sampling.randomness` attributes that carry them on log records.
 
+use crate::data_plane::policy::trace_randomness;
 use crate::data_plane::view::{AnyValueRef, RecordRef};
 
 /// 2^56: one more than the largest randomness.
 pub const RANDOMNESS_RANGE: u64 = 1 << 56;
 /// Hex digits of a full threshold.
 const HEX_DIGITS: usize = 14;
-
-/// The threshold that keeps `percentage` percent (clamped to 0..=100). 0 % has no threshold below 2^56: nothing
-/// reaches it.
-pub fn threshold_of(percentage: f64) -> u64 {
-    let kept = (percentage.clamp(0.0, 100.0) / 100.0 * RANDOMNESS_RANGE as f64).round() as u64;
-    RANDOMNESS_RANGE - kept
-}
 
 /// The probability with which threshold `t` keeps.
 pub fn probability(t: u64) -> f64 {
@@ -100,20 +94,11 @@ impl Incoming {
             Some(randomness) => Incoming { randomness, threshold: 0 },
             None => {
                 let room = RANDOMNESS_RANGE - threshold;
-                let drawn = (u128::from(fresh()) * u128::from(room) >> 64) as u64;
+                let drawn = ((u128::from(fresh()) * u128::from(room)) >> 64) as u64;
                 Incoming { randomness: threshold + drawn, threshold }
             }
         }
     }
-}
-
-/// R of a trace id: its low 56 bits; `None` when it is not 16 bytes or all zero.
-#[inline]
-pub fn trace_randomness(trace_id: &[u8]) -> Option<u64> {
-    let id: &[u8; 16] = trace_id.try_into().ok()?;
-    let low = u64::from_be_bytes(*id.last_chunk::<8>()?);
-    let is_zero = u128::from_be_bytes(*id) == 0;
-    (!is_zero).then_some(low & (RANDOMNESS_RANGE - 1))
 }
 
 /// The threshold to write after keeping with `applied` a record that came with `incoming`. On the same randomness the
@@ -130,6 +115,7 @@ pub fn stacked(incoming: u64, applied: u64, own_randomness: bool) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_plane::policy::threshold_of;
 
     #[test]
     fn percentages_become_thresholds_and_text() {
@@ -146,7 +132,6 @@ mod tests {
                 assert_eq!(parse_threshold(text.as_bytes()), Some(t));
             }
         }
-        assert_eq!(threshold_of(f64::NAN), threshold_of(0.0));
     }
 
     #[test]
