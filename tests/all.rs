@@ -6,6 +6,7 @@ mod config;
 mod exporter;
 mod json;
 mod pipeline;
+mod receiver;
 mod support;
 mod view;
 mod tools;

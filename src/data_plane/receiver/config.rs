@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::units::{ByteSize, Secret};
+use crate::units::{ByteSize, Period, Secret};
 
 /// `receivers: otlp:`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -14,11 +14,23 @@ pub struct OtlpReceiverConfig {
     /// Bytes of requests held at once over both protocols (bodies being read, inflated or processed); further requests
     /// are told to retry.
     pub max_in_flight: ByteSize,
+    /// Connections open at once over both protocols; further ones are closed as they come.
+    pub max_connections: usize,
+    /// A connection on which no request runs for so long is closed; also the time to send a request's headers.
+    pub idle_timeout: Period,
+    /// Time a client has to send the body of a request.
+    pub read_timeout: Period,
 }
 
 impl Default for OtlpReceiverConfig {
     fn default() -> Self {
-        OtlpReceiverConfig { protocols: Protocols::default(), max_in_flight: ByteSize::mib(256) }
+        OtlpReceiverConfig {
+            protocols: Protocols::default(),
+            max_in_flight: ByteSize::mib(256),
+            max_connections: 4096,
+            idle_timeout: Period::secs(120),
+            read_timeout: Period::secs(60),
+        }
     }
 }
 
@@ -143,7 +155,8 @@ pub struct BearerTokenAuthConfig {
     pub token: Option<Secret>,
     /// Tokens to accept.
     pub tokens: Vec<Secret>,
-    /// File with one token to accept on each line, read at the start and at every reload.
+    /// File with one token to accept on each line, read at the start and at every reload; empty lines and
+    /// lines that start with `#` are skipped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
 }

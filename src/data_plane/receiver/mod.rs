@@ -6,7 +6,21 @@
 //! every refusal says whose fault it is and whether to retry.
 //! Never: decides what is kept, knows policies or exporters, or queues.
 
+mod answer;
+mod auth;
+mod body;
+mod buffer;
 pub mod config;
+mod cors;
+mod grpc;
+mod http;
+mod inflate;
+mod intake;
+mod serve;
+mod stats;
+mod status;
+mod tls;
+mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,6 +28,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+
+pub use auth::Authenticators;
+pub use serve::{Bound, OtlpReceiver};
+pub use stats::ReceiverStats;
 
 /// The three OTLP signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -91,4 +109,66 @@ pub trait Consumer: Send + Sync + 'static {
 
     /// Notes a request that was refused before its records could be counted (bad encoding, too large, not allowed).
     fn refused(&self, signal: Signal, transport: Transport);
+}
+
+/// Why a receiver could not be set up. The operator's to mend; each names the setting.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiverError {
+    /// Neither protocol is configured.
+    #[error("receiver {0:?} serves nothing: set `protocols.grpc` or `protocols.http`")]
+    NoProtocol(String),
+    /// An address that cannot be listened on.
+    #[error("{setting}: cannot listen on {address:?}: {source}")]
+    Listen {
+        /// Path of the setting.
+        setting: String,
+        /// The address as configured.
+        address: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file that cannot be read.
+    #[error("{setting}: cannot read {path:?}: {source}")]
+    File {
+        /// Path of the setting.
+        setting: String,
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A certificate or key that does not serve.
+    #[error("{setting}: {path:?}: {what}")]
+    Tls {
+        /// Path of the setting.
+        setting: String,
+        /// The file.
+        path: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// An authenticator whose tokens do not serve.
+    #[error("extensions.{name}: {what}")]
+    Tokens {
+        /// The extension.
+        name: String,
+        /// What is wrong.
+        what: String,
+    },
+    /// An `auth:` that names no extension.
+    #[error("{setting}: no authenticator {name:?}; define it under `extensions` and list it in `service.extensions`")]
+    UnknownAuthenticator {
+        /// Path of the setting.
+        setting: String,
+        /// The name.
+        name: String,
+    },
+    /// Another setting that does not serve.
+    #[error("{setting}: {what}")]
+    Setting {
+        /// Path of the setting.
+        setting: String,
+        /// What is wrong.
+        what: String,
+    },
 }

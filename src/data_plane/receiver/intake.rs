@@ -1,0 +1,165 @@
+//! What both protocols share: a port, its connections, and the way from a body to the consumer.
+//!
+//! Purpose: inflate, transcode and consume a whole body in one place for gRPC and HTTP.
+//! Promises: large bodies do not stall other connections of the same thread; every request that does not reach the
+//! consumer is reported to it as refused, exactly once.
+//! Never: speaks a protocol.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::Instant;
+
+use super::auth::{BearerTokens, Shown, TokenCell, scheme};
+use super::buffer::{BufferPool, InFlight, Reservation, Slots};
+use super::cors::Cors;
+use super::inflate::{Encoding, Limit, inflate, size_hint};
+use super::stats::{PortStats, add};
+use super::status::Fault;
+use super::{Consumer, Received, Refusal, Signal, Transport};
+use crate::data_plane::view::json;
+
+/// Bodies that come to more than this are worked on outside the runtime's usual turn.
+const LARGE_BODY_BYTES: usize = 1 << 20;
+
+/// One protocol as served.
+pub(super) struct Port {
+    pub(super) transport: Transport,
+    pub(super) limit: Limit,
+    pub(super) slots: Arc<Slots>,
+    pub(super) tokens: Option<Arc<BearerTokens>>,
+    pub(super) cors: Option<Cors>,
+    pub(super) in_flight: Arc<InFlight>,
+    pub(super) pool: Arc<BufferPool>,
+    pub(super) stats: Arc<PortStats>,
+    pub(super) read_timeout: Duration,
+    pub(super) idle_timeout: Duration,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    pub(super) port: Arc<Port>,
+    pub(super) consumer: Arc<dyn Consumer>,
+    token: TokenCell,
+    running: AtomicUsize,
+    quiet_since: Mutex<Instant>,
+}
+
+/// A request that runs on a connection; ends when dropped.
+pub(super) struct Running(Arc<Connection>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The time first: a connection without requests then never looks quieter than it is.
+        *self.0.quiet_since.lock() = Instant::now();
+        self.0.running.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// A body on its way to the consumer.
+pub(super) struct Taken {
+    pub(super) signal: Signal,
+    pub(super) encoding: Encoding,
+    pub(super) is_json: bool,
+    pub(super) token: Option<Arc<str>>,
+    pub(super) body: Bytes,
+    pub(super) held: Reservation,
+}
+
+impl Connection {
+    /// A new one, quiet since now.
+    pub(super) fn new(port: Arc<Port>, consumer: Arc<dyn Consumer>) -> Arc<Self> {
+        Arc::new(Connection {
+            port,
+            consumer,
+            token: TokenCell::default(),
+            running: AtomicUsize::new(0),
+            quiet_since: Mutex::new(Instant::now()),
+        })
+    }
+
+    /// Notes that a request begins.
+    pub(super) fn begin(self: &Arc<Self>) -> Running {
+        self.running.fetch_add(1, Ordering::AcqRel);
+        Running(Arc::clone(self))
+    }
+
+    /// Since when no request has been running; `None` while one is.
+    pub(super) fn quiet_since(&self) -> Option<Instant> {
+        (self.running.load(Ordering::Acquire) == 0).then(|| *self.quiet_since.lock())
+    }
+
+    /// Lets a request in by its tokens; returns the one to pass on.
+    pub(super) fn admit(&self, headers: &http::HeaderMap, query: Option<&str>) -> Result<Option<Arc<str>>, Refusal> {
+        let tokens = self.port.tokens.as_deref();
+        let shown = Shown::read(headers, query, scheme(tokens))?;
+        Ok(self.token.intern(shown.admit(tokens)?))
+    }
+
+    /// Brings a whole body to the consumer and waits for its answer.
+    pub(super) async fn deliver(&self, taken: Taken, deadline: Option<Duration>) -> Result<(), Fault> {
+        let (signal, transport) = (taken.signal, self.port.transport);
+        let size = size_hint(taken.encoding, &taken.body, self.port.limit).max(taken.body.len());
+        add(&self.port.stats.body_bytes, taken.body.len() as u64);
+        let forwarded = aside(size > LARGE_BODY_BYTES, || {
+            let (request, held) = match self.plain(taken) {
+                Ok(plain) => plain,
+                Err(fault) => {
+                    self.consumer.refused(signal, transport);
+                    return Err(fault);
+                }
+            };
+            match signal {
+                Signal::Logs => self.consumer.consume_logs(request).map(|()| None).map_err(Fault::from),
+                _ => Ok(Some((self.consumer.forward(signal, request), held))),
+            }
+        })?;
+        let Some((reply, _held)) = forwarded else { return Ok(()) };
+        match deadline {
+            None => Ok(reply.await?),
+            Some(deadline) => match tokio::time::timeout(deadline, reply).await {
+                Ok(answer) => Ok(answer?),
+                Err(_) => Err(Fault::Deadline("the destination did not answer within the request's deadline".into())),
+            },
+        }
+    }
+
+    /// The request in plain protobuf.
+    fn plain(&self, taken: Taken) -> Result<(Received, Reservation), Fault> {
+        let Taken { signal, encoding, is_json, token, mut body, mut held } = taken;
+        let port = &self.port;
+        if encoding != Encoding::Identity {
+            let mut out = port.pool.take(size_hint(encoding, &body, port.limit));
+            inflate(encoding, &body, port.limit, &mut held, &mut out)?;
+            body = out.freeze();
+            add(&port.stats.inflated_bytes, body.len() as u64);
+        }
+        if is_json {
+            body = transcode(signal, &body)?;
+            if body.len() > port.limit.bytes {
+                return Err(port.limit.exceeded("as protobuf").into());
+            }
+        }
+        Ok((Received { body, token, transport: port.transport }, held))
+    }
+}
+
+/// OTLP JSON to protobuf, which is of about the same size at most.
+fn transcode(signal: Signal, json: &[u8]) -> Result<Bytes, Fault> {
+    let decoded = match signal {
+        Signal::Logs => json::decode(json),
+        Signal::Traces => json::decode_traces(json),
+        Signal::Metrics => json::decode_metrics(json),
+    };
+    Ok(Bytes::from(decoded.map_err(|error| Refusal::Malformed(error.to_string()))?))
+}
+
+/// Runs `work`; if it is `large`, such that other tasks of this thread move elsewhere meanwhile.
+fn aside<T>(large: bool, work: impl FnOnce() -> T) -> T {
+    let can_move = || Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
+    if large && can_move() { tokio::task::block_in_place(work) } else { work() }
+}

@@ -1,0 +1,65 @@
+//! TLS and mTLS for the listeners.
+//!
+//! Purpose: PEM files to a server configuration.
+//! Promises: every error names the setting, the file and what is wrong with it; TLS 1.2 and 1.3, h2 and http/1.1 by ALPN.
+//! Never: falls back to plain text.
+
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::TlsAcceptor;
+
+use super::ReceiverError;
+use super::config::TlsConfig;
+
+/// An acceptor for a `tls:` section that stands at `path` in the configuration.
+pub(super) fn acceptor(config: &TlsConfig, path: &str) -> Result<TlsAcceptor, ReceiverError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let chain = certificates(&config.cert_file, &format!("{path}.cert_file"))?;
+    let key_setting = format!("{path}.key_file");
+    let key = PrivateKeyDer::from_pem_file(&config.key_file)
+        .map_err(|error| wrong(&key_setting, &config.key_file, format!("no private key in PEM: {error}")))?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| wrong(path, "", error.to_string()))?;
+    let builder = match &config.client_ca_file {
+        None => builder.with_no_client_auth(),
+        Some(file) => {
+            let setting = format!("{path}.client_ca_file");
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(file, &setting)? {
+                roots.add(certificate).map_err(|error| wrong(&setting, file, error.to_string()))?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .build()
+                .map_err(|error| wrong(&setting, file, error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut server = builder.with_single_cert(chain, key).map_err(|error| {
+        let what = format!("the key does not fit the certificate in {}: {error}", config.cert_file);
+        wrong(&key_setting, &config.key_file, what)
+    })?;
+    server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(server)))
+}
+
+fn wrong(setting: &str, file: &str, what: String) -> ReceiverError {
+    ReceiverError::Tls { setting: setting.to_owned(), path: file.to_owned(), what }
+}
+
+fn certificates(file: &str, setting: &str) -> Result<Vec<CertificateDer<'static>>, ReceiverError> {
+    if file.is_empty() {
+        return Err(wrong(setting, file, "not set".into()));
+    }
+    let read = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| wrong(setting, file, error.to_string()))?;
+    if read.is_empty() {
+        return Err(wrong(setting, file, "no certificate in PEM".into()));
+    }
+    Ok(read)
+}
