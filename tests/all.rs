@@ -8,5 +8,6 @@ mod json;
 mod pipeline;
 mod receiver;
 mod support;
-mod view;
+mod telemetry;
 mod tools;
+mod view;

@@ -5,6 +5,11 @@
 //! Never: knows a part by name; parts implement [`MetricSource`].
 
 pub mod config;
+pub mod memory_limiter;
+pub mod metrics;
+pub mod own_logs;
+pub mod process;
+pub mod server;
 
 /// A part that has numbers to show.
 pub trait MetricSource: Send + Sync {
