@@ -8,6 +8,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod data_plane;
+pub mod gateway;
 pub mod shutdown;
 pub mod telemetry;
 pub mod units;

@@ -3,7 +3,10 @@
 use std::process::ExitCode;
 
 use super::config_args::ConfigArgs;
+use crate::clock::Clock;
 use crate::config::check_files;
+use crate::data_plane::policy::{self, CompiledPolicy};
+use crate::data_plane::sampler::config::SamplerConfig;
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
@@ -25,11 +28,30 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     loaded.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    let missing = check_files(&loaded.config);
-    if !missing.is_empty() {
-        missing.iter().for_each(|problem| eprintln!("{problem}"));
+    let mut problems: Vec<String> = check_files(&loaded.config).iter().map(ToString::to_string).collect();
+    if let (Some(sampler), true) = (&loaded.config.sampler, problems.is_empty()) {
+        problems.extend(check_policies(sampler));
+    }
+    if !problems.is_empty() {
+        problems.iter().for_each(|problem| eprintln!("{problem}"));
         return Ok(ExitCode::FAILURE);
     }
     println!("OK");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Files that cannot be read are errors: the gateway would not start. A policy that does not compile is a warning: the
+/// others apply.
+fn check_policies(sampler: &SamplerConfig) -> Vec<String> {
+    let documents = match policy::load(&sampler.policies) {
+        Ok(documents) => documents,
+        Err(errors) => {
+            return errors.iter().map(|error| format!("processors.sampler.policies: {error}")).collect();
+        }
+    };
+    let compiled = CompiledPolicy::compile(&documents, Clock::System.now(), None);
+    for problem in compiled.problems() {
+        eprintln!("warning: {problem} (this policy would not apply; the others would)");
+    }
+    Vec::new()
 }

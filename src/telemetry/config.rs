@@ -52,7 +52,8 @@ pub struct TelemetryConfig {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct OwnLogsConfig {
-    /// Least severity written. The variable `RUST_LOG` wins over it.
+    /// Least severity written, of the gateway's own code; libraries are heard from `warn` up. The variable `RUST_LOG`
+    /// wins over it.
     pub level: LogLevel,
     /// `text` for people, `json` for machines.
     pub format: LogFormat,

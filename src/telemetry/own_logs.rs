@@ -24,6 +24,9 @@ use crate::clock::{Clock, UnixNanos};
 /// Longest value of one field that is written, in bytes.
 const MAX_VALUE_BYTES: usize = 4096;
 
+/// Lines with this target are never held back: an operator who reloads a configuration wants every error of it.
+const NEVER_HELD_BACK: &str = "lipservice::config";
+
 /// Changes the logs of a running process.
 #[derive(Clone)]
 pub struct OwnLogs {
@@ -80,6 +83,11 @@ impl OwnLogs {
         }
         // Fails only when the subscriber is gone, and then nobody logs.
         let _ = self.filter.reload(filter(config.level, self.override_filter.as_deref()));
+    }
+
+    /// The period over which lines are counted, a second at least.
+    pub fn tick(&self) -> Duration {
+        self.shared.state.lock().sampling.tick.0.max(Duration::from_secs(1))
     }
 
     /// Writes how many lines were held back at places whose tick is over. Call about once a tick, and at the end.
@@ -152,7 +160,7 @@ fn place(metadata: &Metadata<'_>) -> String {
 
 impl State {
     fn admit(&mut self, metadata: &Metadata<'_>, now: UnixNanos) -> Admission {
-        if !self.sampling.enabled {
+        if !self.sampling.enabled || metadata.target() == NEVER_HELD_BACK {
             return Admission::Passes { held_back_before: 0 };
         }
         let callsite = self.callsites.entry(metadata.callsite()).or_insert_with(|| Callsite {
@@ -363,7 +371,8 @@ mod tests {
         let repeat = |times: u32| (0..times).for_each(|n| tracing::info!(n, "again"));
         repeat(25);
         tracing::info!("another place is not held back");
-        assert_eq!(captured.take().len(), 11);
+        (0..30).for_each(|n| tracing::info!(target: "lipservice::config", n, "nor are errors of the configuration"));
+        assert_eq!(captured.take().len(), 41);
         logs.report_held_back();
         assert_eq!(captured.take(), [""; 0], "the tick is not over");
 
