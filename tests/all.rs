@@ -7,6 +7,7 @@ mod exporter;
 mod json;
 mod pipeline;
 mod receiver;
+mod policy;
 mod support;
 mod telemetry;
 mod tools;

@@ -73,6 +73,7 @@ impl Document {
 
 fn yaml(text: &str) -> Result<Vec<Value>, DocumentError> {
     let options = serde_saphyr::options! {
+        // YAML 1.2: only true and false are booleans, so that `equals: off` is a string.
         strict_booleans: true,
         budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_events: 2 * MAX_NODES },
     };

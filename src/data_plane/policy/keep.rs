@@ -27,10 +27,12 @@ pub enum Keep {
     },
 }
 
-/// The rejection threshold of a percentage: keep a record iff its 56-bit randomness is at least this.
+/// The rejection threshold of a percentage: keep a record iff its 56-bit randomness is at least this. Computed from the
+/// share that stays, because a double holds that more exactly where it is small.
 pub fn threshold_of(percentage: f64) -> u64 {
-    let all = (1u64 << RANDOMNESS_BITS) as f64;
-    (((100.0 - percentage.clamp(0.0, 100.0)) / 100.0) * all).round() as u64
+    let all = 1u64 << RANDOMNESS_BITS;
+    let kept = (percentage.clamp(0.0, 100.0) / 100.0 * all as f64).round() as u64;
+    all - kept
 }
 
 impl Keep {

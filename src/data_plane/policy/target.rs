@@ -402,7 +402,8 @@ fn number(value: &Value, name: &str, at: &str, errors: &mut Errors) -> Option<Nu
         _ => None,
     };
     if number.is_none() {
-        errors.note(at, format!("{name} takes a number, found {}", shown(&value.to_string())));
+        let found = value.as_str().map_or_else(|| kind(value).to_owned(), shown);
+        errors.note(at, format!("{name} takes a number, found {found}"));
     }
     number
 }
