@@ -38,6 +38,7 @@ impl Destination for Sink {
     fn name(&self) -> &str {
         "sink"
     }
+    fn note_refused(&self, _: u64) {}
     fn try_reserve(&self, _: usize) -> Option<Box<dyn Room>> {
         (!self.full.load(Ordering::SeqCst)).then(|| Box::new(Place(Arc::clone(&self.taken))) as Box<dyn Room>)
     }

@@ -41,6 +41,8 @@ pub trait Destination: Send + Sync {
     fn name(&self) -> &str;
     /// Room for about `bytes` bytes, or `None` when it is full now.
     fn try_reserve(&self, bytes: usize) -> Option<Box<dyn Room>>;
+    /// Notes that a request of so many records was refused because this destination was full.
+    fn note_refused(&self, records: u64);
 }
 
 /// Room in a destination's queue. Dropping it gives the room back.
@@ -150,8 +152,9 @@ impl Pipeline {
             return Ok(());
         }
         let wiring = self.wiring.load();
-        let rooms = self.reserve(&wiring, &request.body).inspect_err(|_| {
-            self.ledger.refuse(scratch.tally(), request.transport);
+        let tally = scratch.tally();
+        let rooms = self.reserve(&wiring, &request.body, tally.records).inspect_err(|_| {
+            self.ledger.refuse(tally, request.transport);
         })?;
         let policy = self.policy.load();
         let outgoing = batch::decide(self, &wiring, &policy, scratch, &request);
@@ -165,7 +168,7 @@ impl Pipeline {
     }
 
     /// Room in every destination, or a refusal that says which is full.
-    fn reserve(&self, wiring: &Wiring, body: &Bytes) -> Result<Vec<Box<dyn Room>>, Refusal> {
+    fn reserve(&self, wiring: &Wiring, body: &Bytes, records: u64) -> Result<Vec<Box<dyn Room>>, Refusal> {
         let busy = |message: String| Refusal::Busy { message, retry_after: RETRY_AFTER };
         if self.draining.load(Ordering::Acquire) {
             return Err(busy("the gateway is shutting down; send again to its successor".into()));
@@ -176,6 +179,7 @@ impl Pipeline {
         let mut rooms = Vec::with_capacity(wiring.destinations.len());
         for destination in &wiring.destinations {
             let Some(room) = destination.try_reserve(body.len()) else {
+                destination.note_refused(records);
                 let name = destination.name();
                 return Err(busy(format!(
                     "the queue of exporter {name:?} is full (exporters: {name}: sending_queue: max_size); nothing of this \

@@ -46,6 +46,16 @@ impl Pipeline {
         request.records
     }
 
+    /// Whether any pattern still has losses that no summary reported.
+    pub fn has_unreported(&self) -> bool {
+        if !self.wiring.load().summaries {
+            return false;
+        }
+        let mut unreported = false;
+        self.table.for_each(|cell| unreported |= cell.has_suppressed());
+        unreported
+    }
+
     /// Forgets patterns that paused long enough. Returns how many.
     pub fn evict_idle(&self) -> usize {
         self.table.evict_idle(self.clock.now())

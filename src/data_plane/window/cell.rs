@@ -186,6 +186,11 @@ impl Cell {
         state.clone()
     }
 
+    /// Whether something waits for a summary.
+    pub fn has_suppressed(&self) -> bool {
+        !self.state.lock().suppressed.is_empty()
+    }
+
     /// Takes what no summary has reported yet.
     pub fn take_suppressed(&self) -> SmallVec<[Suppressed; 1]> {
         std::mem::take(&mut self.state.lock().suppressed)

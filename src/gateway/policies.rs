@@ -1,0 +1,132 @@
+//! The policies in force, kept up to date with their files.
+//!
+//! Purpose: load at start, watch, reload; report what is wrong.
+//! Promises: a file that cannot be read or parsed keeps the last good set in force (at the start: what can be read);
+//! rate limits and counters carry over; only one reload at a time.
+//! Never: ends the gateway because of a policy.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::clock::{Clock, UnixNanos};
+use crate::data_plane::pipeline::Pipeline;
+use crate::data_plane::policy::{CompiledPolicy, Document, LoadError, PolicyWatch, load};
+use crate::shutdown::Shutdown;
+use crate::telemetry::{MetricSink, MetricSource};
+
+/// How often policies are looked at when they cannot be watched.
+const POLL: Duration = Duration::from_secs(30);
+
+/// The policy files of one configuration.
+pub(super) struct Policies {
+    paths: Mutex<Vec<String>>,
+    reloads: AtomicU64,
+    failures: AtomicU64,
+    unreadable: AtomicU64,
+}
+
+impl Policies {
+    pub(super) fn new(paths: &[String]) -> Self {
+        Policies {
+            paths: Mutex::new(paths.to_vec()),
+            reloads: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
+            unreadable: AtomicU64::new(0),
+        }
+    }
+
+    /// Changes the files, at a reload of the configuration.
+    pub(super) fn set_paths(&self, paths: &[String]) {
+        *self.paths.lock() = paths.to_vec();
+    }
+
+    /// The policies to start with: those of every path that can be read.
+    pub(super) fn load_first(&self, now: UnixNanos) -> CompiledPolicy {
+        let paths = self.paths.lock();
+        let mut documents: Vec<Document> = Vec::new();
+        for path in paths.iter() {
+            match load(&[path]) {
+                Ok(loaded) => documents.extend(loaded),
+                Err(errors) => self.note(&errors, "started without these policies: nothing is dropped on their behalf"),
+            }
+        }
+        let policy = CompiledPolicy::compile(&documents, now, None);
+        log_problems(&policy);
+        policy
+    }
+
+    /// Reads all files again; returns whether they were put in force.
+    pub(super) fn reload(&self, pipeline: &Pipeline, now: UnixNanos) -> bool {
+        let paths = self.paths.lock();
+        match load(&paths) {
+            Ok(documents) => {
+                let policy = CompiledPolicy::compile(&documents, now, Some(&pipeline.policy()));
+                log_problems(&policy);
+                tracing::info!(policies = policy.len(), broken = policy.problems().len(), "policies reloaded");
+                pipeline.set_policy(policy);
+                self.unreadable.store(0, Ordering::Relaxed);
+                self.reloads.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(errors) => {
+                self.note(&errors, "policies not reloaded: the last good set stays in force");
+                false
+            }
+        }
+    }
+
+    fn note(&self, errors: &[LoadError], consequence: &'static str) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        self.unreadable.store(errors.len() as u64, Ordering::Relaxed);
+        for error in errors {
+            tracing::error!(%error, "a policy file cannot be used");
+        }
+        tracing::error!(files = errors.len(), "{consequence}");
+    }
+
+    /// Reloads whenever a file changes, until the signal.
+    pub(super) async fn watch(self: Arc<Self>, pipeline: Arc<Pipeline>, clock: Clock, stop: Shutdown) {
+        let paths = self.paths.lock().clone();
+        if paths.is_empty() {
+            return;
+        }
+        let watch = PolicyWatch::new(&paths).inspect_err(|error| tracing::warn!(%error, "policies are polled instead"));
+        loop {
+            let changed = async {
+                match &watch {
+                    Ok(watch) => watch.changed().await,
+                    Err(_) => tokio::time::sleep(POLL).await,
+                }
+            };
+            tokio::select! {
+                () = stop.triggered() => return,
+                () = changed => drop(self.reload(&pipeline, clock.now())),
+            }
+        }
+    }
+}
+
+fn log_problems(policy: &CompiledPolicy) {
+    for problem in policy.problems() {
+        tracing::error!(
+            policy = %problem.policy_id,
+            source = %problem.source,
+            errors = %problem.messages.join("; "),
+            "a policy does not compile and is skipped"
+        );
+    }
+}
+
+impl MetricSource for Policies {
+    fn collect(&self, out: &mut dyn MetricSink) {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        out.counter("lipservice_policy_reloads", "Times policies were put in force.", &[], load(&self.reloads));
+        let help = "Times policy files could not be used.";
+        out.counter("lipservice_policy_reload_failures", help, &[], load(&self.failures));
+        let help = "Policy files that cannot be used now; the last good set is in force.";
+        out.gauge("lipservice_policy_files_broken", help, &[], load(&self.unreadable) as f64);
+    }
+}
