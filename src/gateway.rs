@@ -265,16 +265,7 @@ impl Gateway {
         let task = tokio::spawn(bound.serve(consumer, stop.clone(), drain_timeout));
         tracing::info!(receiver = name, grpc = ?grpc_addr, http = ?http_addr, "listening");
         let authenticators = authenticators_of(&self.config, &config);
-        self.receivers.push(RunningReceiver {
-            name,
-            config,
-            authenticators,
-            grpc_addr,
-            http_addr,
-            stats,
-            stop,
-            task,
-        });
+        self.receivers.push(RunningReceiver { name, config, authenticators, grpc_addr, http_addr, stats, stop, task });
     }
 
     /// Starts the policy watch and the timers of summaries and eviction.
@@ -285,19 +276,25 @@ impl Gateway {
         self.tasks.push(tokio::spawn(watch));
         if sampler.summary.enabled {
             let pipeline = Arc::clone(&self.pipeline);
-            let every = tick(sampler.summary.interval.0, stop.clone(), move || drop(pipeline.summarise()));
+            let every = tick(sampler.summary.interval.0, stop.clone(), move || {
+                let _records = pipeline.summarise();
+            });
             self.tasks.push(tokio::spawn(every));
         }
         let pipeline = Arc::clone(&self.pipeline);
-        let every = tick(sampler.window.interval.0, stop, move || drop(pipeline.evict_idle()));
+        let every = tick(sampler.window.interval.0, stop, move || {
+            let _forgotten = pipeline.evict_idle();
+        });
         self.tasks.push(tokio::spawn(every));
     }
 
     /// Tells the metrics server what there is to show.
     fn show(&self, forwarders: &Forwarders) {
-        let mut sources: Vec<Arc<dyn MetricSource>> = vec![Arc::clone(&self.pipeline) as _, Arc::clone(&self.policies) as _];
+        let mut sources: Vec<Arc<dyn MetricSource>> =
+            vec![Arc::clone(&self.pipeline) as _, Arc::clone(&self.policies) as _];
         sources.extend(self.receivers.iter().map(|receiver| Arc::clone(&receiver.stats) as Arc<dyn MetricSource>));
-        sources.extend(self.exporters.iter().map(|running| Arc::new(running.exporter.clone()) as Arc<dyn MetricSource>));
+        sources
+            .extend(self.exporters.iter().map(|running| Arc::new(running.exporter.clone()) as Arc<dyn MetricSource>));
         sources.extend(forwarders.sources());
         self.sources.replace(sources, Some(Arc::clone(&self.pipeline) as Arc<dyn PatternSource>));
     }

@@ -8,8 +8,8 @@
 use tokio::time::Instant;
 
 use super::{
-    Forwarders, Gateway, ReloadError, RunningReceiver, authenticators_of, bind, drain_exporter, end_receiver, sampler_of,
-    start_exporters, wiring,
+    Forwarders, Gateway, ReloadError, RunningReceiver, authenticators_of, bind, drain_exporter, end_receiver,
+    sampler_of, start_exporters, wiring,
 };
 use crate::config::Config;
 use crate::data_plane::receiver::config::OtlpReceiverConfig;
