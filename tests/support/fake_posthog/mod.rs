@@ -177,9 +177,9 @@ impl FakePostHog {
         self.shared.state().rows.len()
     }
 
-    /// Forgets rows, for long demos. What was billed and seen stays.
-    pub fn clear_rows(&self) {
-        self.shared.state().rows.clear();
+    /// Takes the rows out, for long demos. What was billed and seen stays.
+    pub fn take_rows(&self) -> Vec<Row> {
+        std::mem::take(&mut self.shared.state().rows)
     }
 
     /// Decompressed bytes of all accepted requests.

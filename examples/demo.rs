@@ -1,0 +1,182 @@
+//! `make demo`: a shop's services log through the gateway into a stand-in for PostHog, and the books are shown.
+//!
+//! Purpose: show on one machine, without an account, what is kept, what is dropped, and that nothing is lost silently.
+//! Promises: loopback only; ends by itself after DEMO_SECONDS (60), or at Ctrl-C, with a report; exit status 0 only when
+//! every record is accounted for and every pattern and every error arrived.
+//! Never: contacts PostHog. The stand-in is a model of its ingestion; see `tests/support/fake_posthog`.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+#[path = "support/apps.rs"]
+mod apps;
+#[path = "support/books.rs"]
+mod books;
+#[path = "../tests/support/fake_posthog/mod.rs"]
+#[expect(dead_code, reason = "its faults are for tests")]
+mod fake_posthog;
+#[path = "support/gateway.rs"]
+#[expect(dead_code, reason = "what the process uses is for measure.rs")]
+mod gateway;
+#[path = "support/report.rs"]
+mod report;
+#[path = "support/scrape.rs"]
+mod scrape;
+#[path = "support/templates.rs"]
+mod templates;
+#[path = "support/timeline.rs"]
+mod timeline;
+#[path = "support/traffic.rs"]
+mod traffic;
+
+use apps::Apps;
+use books::Books;
+use fake_posthog::FakePostHog;
+use gateway::{Gateway, Ports, local};
+use report::{Paint, Result, Second};
+use scrape::Scraper;
+use timeline::{Plan, Traffic};
+
+/// What the environment may change.
+struct Settings {
+    plan: Plan,
+    seed: u64,
+    dollars_per_gb: f64,
+}
+
+fn setting<T: std::str::FromStr>(name: &str, default: T) -> anyhow::Result<T> {
+    match std::env::var(name) {
+        Ok(text) if !text.is_empty() => text.parse().ok().with_context(|| format!("{name}={text}: write a number")),
+        _ => Ok(default),
+    }
+}
+
+impl Settings {
+    fn from_environment() -> anyhow::Result<Self> {
+        let plan = Plan {
+            records_per_second: setting("DEMO_RATE", 1_500_u64)?.clamp(100, 20_000),
+            seconds: setting("DEMO_SECONDS", 60_u64)?.max(1),
+        };
+        Ok(Settings { plan, seed: setting("DEMO_SEED", 1)?, dollars_per_gb: setting("DEMO_PRICE_PER_GB", 0.25)? })
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    // Already installed is as good: there is only one provider in this program.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let settings = Settings::from_environment()?;
+    let paint = Paint { on: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    let posthog = FakePostHog::start().await.context("cannot start the stand-in for PostHog")?;
+    let gateway = start_gateway(&posthog).await?;
+    report::welcome(paint, &gateway, &posthog.url(), settings.plan);
+    let mut demo = Demo {
+        apps: Apps::new(&format!("http://{}", local(gateway.ports.grpc)))?,
+        scraper: Scraper::new(local(gateway.ports.metrics))?,
+        traffic: Traffic::new(settings.seed, settings.plan),
+        books: Books::default(),
+        undelivered: 0,
+        posthog,
+        paint,
+    };
+    let start = Instant::now();
+    let interrupted = demo.run(&settings, start).await?;
+    let elapsed = start.elapsed();
+    let result = demo.finish(gateway, elapsed, interrupted).await?;
+    report::print(paint, &result, settings.dollars_per_gb);
+    Ok(if result.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn start_gateway(posthog: &FakePostHog) -> anyhow::Result<Gateway> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let ports = Ports::usual_or_free()?;
+    let environment = [
+        ("DEMO_GRPC_PORT", ports.grpc.to_string()),
+        ("DEMO_HTTP_PORT", ports.http.to_string()),
+        ("DEMO_HEALTH_PORT", ports.health.to_string()),
+        ("DEMO_METRICS_PORT", ports.metrics.to_string()),
+        ("DEMO_POSTHOG_URL", posthog.url()),
+        ("DEMO_TOKEN", "phc_demo".to_owned()),
+        ("DEMO_POLICIES", root.join("config/demo/policies").display().to_string()),
+    ];
+    let log = std::env::temp_dir().join(format!("lipservice-demo-{}.log", std::process::id()));
+    Gateway::start(&root.join("config/demo/gateway.yaml"), ports, &environment, log).await
+}
+
+struct Demo {
+    apps: Apps,
+    scraper: Scraper,
+    traffic: Traffic,
+    books: Books,
+    undelivered: u64,
+    posthog: FakePostHog,
+    paint: Paint,
+}
+
+impl Demo {
+    /// Logs second after second; true when Ctrl-C ended it early.
+    async fn run(&mut self, settings: &Settings, start: Instant) -> anyhow::Result<bool> {
+        let stop = tokio::signal::ctrl_c();
+        tokio::pin!(stop);
+        for second in 0..settings.plan.seconds {
+            let events = self.traffic.second(second);
+            self.books.sent_bytes += books::otlp_bytes(&events);
+            events.iter().for_each(|event| self.books.sent(event));
+            self.undelivered += self.apps.log(events).await? as u64;
+            let totals = self.scraper.totals().await?;
+            self.read_rows();
+            let now = Second {
+                number: second + 1,
+                totals,
+                bytes_in: self.books.sent_bytes,
+                bytes_out: self.posthog.billed_bytes(),
+                incident: self.traffic.incident(second),
+            };
+            report::second(self.paint, &now, &self.books, settings.dollars_per_gb);
+            let next = Duration::from_secs(second + 1).saturating_sub(start.elapsed());
+            tokio::select! {
+                _ = &mut stop => return Ok(true),
+                () = tokio::time::sleep(next) => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn read_rows(&mut self) {
+        for row in self.posthog.take_rows() {
+            self.books.stored(&row);
+        }
+    }
+
+    /// Stops the services, then the gateway, and closes the books.
+    async fn finish(mut self, gateway: Gateway, elapsed: Duration, interrupted: bool) -> anyhow::Result<Result> {
+        let totals = self.scraper.totals().await?;
+        let failed = self.scraper.sum("otelcol_exporter_send_failed_log_records").await?.unwrap_or(0.0) as u64;
+        self.read_rows();
+        let Demo { apps, .. } = self;
+        apps.stop().await?;
+        let log = gateway.log.clone();
+        let status = gateway.stop().await?;
+        for row in self.posthog.take_rows() {
+            self.books.stored(&row);
+        }
+        if status.success() {
+            // Kept only where there is something to look into.
+            let _ = std::fs::remove_file(&log);
+        }
+        Ok(Result {
+            books: self.books,
+            totals,
+            failed,
+            undelivered: self.undelivered,
+            bytes_out: self.posthog.billed_bytes(),
+            elapsed,
+            interrupted,
+            drained: status.success(),
+        })
+    }
+}
