@@ -132,6 +132,11 @@ impl Gateway {
         lines[lines.len().saturating_sub(10)..].join("\n")
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has used; zeros once it has ended.
     pub fn usage(&self) -> Usage {
         usage(self.child.id()).unwrap_or_default()
