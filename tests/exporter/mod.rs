@@ -1,9 +1,12 @@
 //! The exporter against a stand-in for PostHog: every record ends exactly once as a row or as a failure.
 //!
-//! Retries run on real sockets here with waits of a millisecond; waits themselves are tested in paused time
-//! (`src/data_plane/exporter/delivery_tests.rs`).
+//! Retries run on real sockets here with waits of a millisecond; waits themselves are tested in simulated time
+//! (`src/data_plane/exporter/simulation_tests.rs`).
 
+mod conservation;
 mod delivery;
+mod outputs;
+mod pressure;
 
 use std::sync::Arc;
 use std::time::Duration;

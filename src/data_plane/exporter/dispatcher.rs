@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::{Accounts, Claim};
 use super::backoff::Backoff;
-use super::job::{Job, Part, Rules, Step};
+use super::job::{Job, Part, Rules};
 use super::lanes::{Item, LaneId, Lanes, Token, Work};
 use super::outcome::Outcome;
 use super::shape;
@@ -139,26 +139,16 @@ impl Slot {
             if delivered {
                 lanes.succeeded(self.lane, now);
             }
-            match step {
-                Step::Again => {}
-                Step::Done => return,
-                Step::Wait { due, ordered, outage } => {
-                    if ordered {
-                        lanes.hold(self.lane, due);
-                    }
-                    if outage && !std::mem::replace(&mut job.was_put_off, true) {
-                        lanes.pause(self.lane, now, |failures| core.backoff.wait(failures));
-                    }
-                    lanes.put_off(self.lane, job, due);
-                    return;
-                }
+            match lanes.after(self.lane, job, step, now, |failures| core.backoff.wait(failures)) {
+                Some(next) => job = next,
+                None => return,
             }
         }
     }
 }
 
 /// Makes bodies of at most `batch_bytes` of queued requests; one request that fits is passed on as it is.
-fn batches(items: Vec<Item>, batch_bytes: usize) -> Vec<(Bytes, Claim)> {
+pub(super) fn batches(items: Vec<Item>, batch_bytes: usize) -> Vec<(Bytes, Claim)> {
     let mut bodies = Vec::with_capacity(items.len());
     let mut claims = items.into_iter().map(|item| {
         bodies.push(item.body);

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::accounts::Claim;
-use super::job::Job;
+use super::job::{Job, Step};
 
 /// The token of a lane; `None` where the destination's own configuration says who we are.
 pub(super) type Token = Option<Arc<str>>;
@@ -174,27 +174,33 @@ impl Lanes {
         self.alarms.first().map(|(at, _)| *at)
     }
 
-    /// Puts a batch off until `due`. The lane's slot is still held.
-    pub(super) fn put_off(&mut self, id: LaneId, job: Job, due: Instant) {
+    /// Takes note of a batch's last answer while its slot is still held; gives the batch back when its next part is to
+    /// be sent now. `pause` maps failures in a row to the pause of new batches.
+    pub(super) fn after(
+        &mut self,
+        id: LaneId,
+        mut job: Job,
+        step: Step,
+        now: Instant,
+        pause: impl FnOnce(u32) -> Duration,
+    ) -> Option<Job> {
+        let (due, ordered, outage) = match step {
+            Step::Again => return Some(job),
+            Step::Done => return None,
+            Step::Wait { due, ordered, outage } => (due, ordered, outage),
+        };
         let seq = self.id();
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.put_off.insert((due, seq), job);
+        let lane = self.lanes.get_mut(&id)?;
+        if ordered {
+            lane.hold_until = Some(lane.hold_until.map_or(due, |at| at.max(due)));
         }
-    }
-
-    /// Holds the whole lane until `until`: the destination asked for it.
-    pub(super) fn hold(&mut self, id: LaneId, until: Instant) {
-        if let Some(lane) = self.lanes.get_mut(&id) {
-            lane.hold_until = Some(lane.hold_until.map_or(until, |at| at.max(until)));
-        }
-    }
-
-    /// Pauses new batches of a lane after one failed at its first try; `wait` maps failures in a row to a pause.
-    pub(super) fn pause(&mut self, id: LaneId, now: Instant, wait: impl FnOnce(u32) -> Duration) {
-        if let Some(lane) = self.lanes.get_mut(&id) {
+        // Batches in retry keep their own time; only a new one tells whether others should be risked.
+        if outage && !std::mem::replace(&mut job.was_put_off, true) {
             lane.failures = lane.failures.saturating_add(1);
-            lane.paused_until = Some(now + wait(lane.failures));
+            lane.paused_until = Some(now + pause(lane.failures));
         }
+        lane.put_off.insert((due, seq), job);
+        None
     }
 
     /// The destination acknowledged a request of this lane: no more pause.

@@ -14,7 +14,9 @@ pub mod config;
 mod accounts;
 mod backoff;
 mod compress;
+mod debug;
 mod dispatcher;
+mod file;
 mod forwarder;
 mod http_client;
 mod job;
@@ -23,6 +25,11 @@ mod metrics;
 mod otlp_http;
 mod outcome;
 mod shape;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod simulation_tests;
+mod text;
 mod throttle;
 
 use std::sync::Arc;
@@ -35,10 +42,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::units::Period;
 use accounts::Accounts;
 use backoff::Backoff;
 use config::{BatchConfig, ExporterConfig, QueueConfig, RetryConfig};
+use debug::Debug;
 use dispatcher::Core;
+use file::JsonFile;
 use lanes::{Item, LaneLimits, Lanes};
 use otlp_http::OtlpHttp;
 
@@ -104,6 +114,16 @@ pub struct Delivering {
     pub passes_token: bool,
 }
 
+impl Delivering {
+    /// For destinations on this machine: in order, and without waiting for company.
+    fn local() -> Self {
+        let mut delivering = Delivering::default();
+        delivering.batch.timeout = Period::default();
+        delivering.sending_queue.num_consumers = 1;
+        delivering
+    }
+}
+
 /// A running exporter. Cheap to clone; dropping the last handle gives up what still waits, so [`Exporter::drain`] first.
 #[derive(Clone)]
 pub struct Exporter {
@@ -149,8 +169,13 @@ impl Exporter {
                 };
                 Exporter::start_to(name, &delivering, Arc::new(destination), seed)
             }
-            ExporterConfig::Debug(_) | ExporterConfig::File(_) => {
-                Err(ExporterError::Client("this kind of exporter is not built yet".into()))
+            ExporterConfig::Debug(config) => {
+                let destination = Debug::new(config.verbosity, std::io::stdout());
+                Exporter::start_to(name, &Delivering::local(), Arc::new(destination), seed)
+            }
+            ExporterConfig::File(config) => {
+                let destination = JsonFile::open(config)?;
+                Exporter::start_to(name, &Delivering::local(), Arc::new(destination), seed)
             }
         }
     }

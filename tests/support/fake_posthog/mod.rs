@@ -90,6 +90,7 @@ struct State {
     seen: Vec<Seen>,
     billed_bytes: u64,
     connections: u64,
+    held: usize,
 }
 
 struct Shared {
@@ -197,6 +198,11 @@ impl FakePostHog {
         self.shared.state().connections
     }
 
+    /// Answers held at this moment.
+    pub fn held(&self) -> usize {
+        self.shared.state().held
+    }
+
     /// Waits until `condition` holds; looks whenever something happened. Wrap it in a timeout.
     pub async fn wait_until(&self, condition: impl Fn(&FakePostHog) -> bool) {
         let mut events = self.shared.events.subscribe();
@@ -237,6 +243,23 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
             // A broken connection is what some modes are for.
             let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
         });
+    }
+}
+
+/// Counts an answer that is held, also when its client goes away.
+struct Held<'a>(&'a Shared);
+
+impl<'a> Held<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.state().held += 1;
+        shared.tell();
+        Held(shared)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.state().held -= 1;
     }
 }
 
@@ -308,7 +331,7 @@ async fn take(
         state.script.pop_front().unwrap_or_else(|| state.mode.clone())
     };
     if mode == Mode::Hold {
-        shared.tell();
+        let _held = Held::begin(shared);
         let _ = released.changed().await;
     }
     settle(mode, rows, body.len(), shared)
@@ -370,8 +393,17 @@ fn partial_success(rejected: i64) -> Answer {
 }
 
 fn broken_answer() -> Answer {
-    let frames = vec![Ok(Frame::data(Bytes::from_static(b"{"))), Err(Reset)];
-    let mut answer = Response::new(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames))));
+    let frames = futures_util::stream::unfold(0, |step| async move {
+        match step {
+            0 => Some((Ok(Frame::data(Bytes::from_static(b"{"))), 1)),
+            _ => {
+                // Lets what was written so far leave before the connection breaks.
+                tokio::task::yield_now().await;
+                Some((Err(Reset), 2))
+            }
+        }
+    });
+    let mut answer = Response::new(BodyExt::boxed(StreamBody::new(Box::pin(frames))));
     answer.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from_static("2"));
     answer
 }
