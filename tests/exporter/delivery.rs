@@ -111,3 +111,23 @@ async fn tokens_are_never_mixed_and_a_bad_one_hurts_only_itself() {
     }
     assert_eq!((stats.sent, stats.failed.count(FailReason::Unauthorized)), (20, 11));
 }
+
+#[tokio::test]
+async fn what_is_coalesced_shares_its_blocks_and_costs_less() {
+    let fake = fake().await;
+    fake.set_mode(Mode::Hold);
+    let mut config = posthog(&fake);
+    config.sending_queue.num_consumers = 1;
+    let exporter = start(config);
+    submit(&exporter, 0..1, None);
+    tokio::time::timeout(PATIENCE, fake.wait_until(|fake| fake.held() > 0)).await.unwrap();
+    (1..101).for_each(|i| submit(&exporter, i..i + 1, None));
+    fake.set_mode(Mode::Ok);
+    fake.release();
+    drained(&exporter).await;
+    let requests = fake.requests();
+    assert_eq!((requests.len(), requests[1].records), (2, 100));
+    assert_eq!(stored(&fake), expected(0..101));
+    let whole = request("shop", (1..101).map(|i| format!("record {i}")));
+    assert_eq!(requests[1].bytes, whole.len(), "one resource and one scope block for all");
+}

@@ -182,3 +182,12 @@ async fn connections_are_kept() {
     assert_eq!(drained(&exporter).await.sent, 20);
     assert!(fake.connections() <= 4, "{}", fake.connections());
 }
+
+#[tokio::test]
+async fn an_empty_request_is_never_sent() {
+    let fake = fake().await;
+    let exporter = start(posthog(&fake));
+    submit_body(&exporter, request("shop", []), 0, None);
+    let stats = drained(&exporter).await;
+    assert_eq!((stats.accepted, fake.requests().len()), (0, 0));
+}

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::accounts::FailReason;
 use super::config::Verbosity;
-use super::dispatcher::{Delivery, Destination};
+use super::dispatcher::{Delivery, Sink};
 use super::outcome::Outcome;
 use super::text::{put_hex, put_text, put_time, put_value};
 use crate::data_plane::view::wire::{Reader, WireType};
@@ -52,7 +52,7 @@ impl<W: Write + Send + 'static> Debug<W> {
     }
 }
 
-impl<W: Write + Send + 'static> Destination for Debug<W> {
+impl<W: Write + Send + 'static> Sink for Debug<W> {
     fn deliver<'a>(&'a self, body: &'a Bytes, records: u64, _token: Option<&'a str>) -> Delivery<'a> {
         Box::pin(self.print(body.clone(), records))
     }

@@ -22,14 +22,14 @@ use super::backoff::Backoff;
 use super::job::{Job, Part, Rules};
 use super::lanes::{Item, LaneId, Lanes, Token, Work};
 use super::outcome::Outcome;
-use super::shape;
 use super::throttle::Throttle;
+use crate::data_plane::view::regroup;
 
 /// What a delivery resolves to.
 pub type Delivery<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
 /// Where batches go.
-pub trait Destination: Send + Sync + 'static {
+pub trait Sink: Send + Sync + 'static {
     /// Sends one body with `records` records, once. Must end by itself (a time limit), and may be dropped half-way.
     fn deliver<'a>(&'a self, body: &'a Bytes, records: u64, token: Option<&'a str>) -> Delivery<'a>;
 
@@ -46,7 +46,7 @@ pub(super) struct Core {
     pub(super) cancel: CancellationToken,
     /// Cancelled by the dispatcher when it has ended.
     pub(super) ended: CancellationToken,
-    pub(super) destination: Arc<dyn Destination>,
+    pub(super) destination: Arc<dyn Sink>,
     pub(super) backoff: Backoff,
     pub(super) retry: bool,
     pub(super) max_elapsed: Option<Duration>,
@@ -161,9 +161,11 @@ pub(super) fn batches(items: Vec<Item>, batch_bytes: usize) -> Vec<(Bytes, Claim
     {
         return vec![(body.clone(), claim)];
     }
-    let mut shaped = shape::regroup(&bodies, batch_bytes);
-    let Some((last, _)) = shaped.pop() else { return Vec::new() };
-    let mut batches: Vec<_> = shaped.into_iter().map(|(body, records)| (body, claim.split_off(records))).collect();
+    let requests: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
+    let mut grouped: Vec<(Bytes, u64)> = Vec::new();
+    regroup(&requests, batch_bytes, |body, records| grouped.push((body.into(), records)));
+    let Some((last, _)) = grouped.pop() else { return Vec::new() };
+    let mut batches: Vec<_> = grouped.into_iter().map(|(body, records)| (body, claim.split_off(records))).collect();
     batches.push((last, claim));
     batches
 }

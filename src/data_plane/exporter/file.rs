@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::ExporterError;
 use super::accounts::FailReason;
 use super::config::FileConfig;
-use super::dispatcher::{Delivery, Destination};
+use super::dispatcher::{Delivery, Sink};
 use super::outcome::Outcome;
 use crate::data_plane::view::json;
 
@@ -96,7 +96,7 @@ impl State {
     }
 }
 
-impl Destination for JsonFile {
+impl Sink for JsonFile {
     fn deliver<'a>(&'a self, body: &'a Bytes, _records: u64, _token: Option<&'a str>) -> Delivery<'a> {
         Box::pin(self.append(body.clone()))
     }

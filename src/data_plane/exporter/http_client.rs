@@ -21,7 +21,8 @@ const USER_AGENT: &str = concat!("lipservice/", env!("CARGO_PKG_VERSION"));
 /// As much of an answer as is read; OTLP allows four MiB, but nothing in there is worth that.
 const ANSWER_BYTES: usize = 64 << 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Below the 60 s after which common load balancers close, so that a request seldom meets a closing connection.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Who the requests are from.
 #[derive(Clone, Debug)]

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::accounts::{Accounts, Claim, FailReason};
 use super::backoff::Backoff;
 use super::outcome::Outcome;
-use super::shape;
+use crate::data_plane::view::halves;
 
 /// Answers of 500 to one body before it is cut, and strikes against a single record before it is given up.
 const TRIES: u32 = 3;
@@ -265,7 +265,7 @@ impl Job {
 
     /// Replaces a part by its halves, the first of them current; gives it back when it cannot be cut.
     fn cut(&mut self, mut part: Part, rules: &Rules<'_>) -> Result<(), Part> {
-        let Ok(Some([(first, first_records), (second, _)])) = shape::halves(&part.body) else { return Err(part) };
+        let Ok(Some([(first, first_records), (second, _)])) = halves(&part.body) else { return Err(part) };
         rules.accounts.note(|stats| stats.bisections += 1);
         let first_claim = part.claim.split_off(first_records);
         self.parts.push(Part::new(second.into(), part.claim, part.successes_seen));

@@ -6,7 +6,7 @@
 //! Never: decides what is kept, changes a record, or mixes the records of two tokens in one request.
 //!
 //! `accounts` keeps the books; `lanes` says who is next, `job` what an answer means for a batch, `outcome` what a status
-//! means; `dispatcher` runs them; `otlp_http` and its kin are destinations. Delivery is at least once: a connection that
+//! means; `dispatcher` runs them; `otlp_http` and its kin are the sinks. Delivery is at least once: a connection that
 //! breaks between a request and its answer leads to a retry, and so perhaps to duplicates.
 
 pub mod config;
@@ -24,7 +24,6 @@ mod lanes;
 mod metrics;
 mod otlp_http;
 mod outcome;
-mod shape;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -53,7 +52,7 @@ use lanes::{Item, LaneLimits, Lanes};
 use otlp_http::OtlpHttp;
 
 pub use accounts::{ExporterStats, FailReason, Failed, REQUEST_OVERHEAD_BYTES};
-pub use dispatcher::{Delivery, Destination};
+pub use dispatcher::{Delivery, Sink};
 pub use forwarder::{ForwardError, ForwardKind, Forwarder};
 pub use outcome::{Outcome, Preset, classify};
 
@@ -85,6 +84,9 @@ pub enum ExporterError {
     /// The token holds characters no header can carry.
     #[error("token: holds characters that an HTTP header cannot carry (a line break from a file, perhaps)")]
     Token,
+    /// The token is of a kind that PostHog refuses for sending.
+    #[error("token: this is a personal API key (phx_…); logs are sent with the project token (phc_…)")]
+    PersonalKey,
     /// A file cannot be read or written.
     #[error("{path}: {why}")]
     File {
@@ -187,7 +189,7 @@ impl Exporter {
     pub fn start_to(
         name: &str,
         delivering: &Delivering,
-        destination: Arc<dyn Destination>,
+        destination: Arc<dyn Sink>,
         seed: u64,
     ) -> Result<Exporter, ExporterError> {
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| ExporterError::NoRuntime)?;
@@ -292,6 +294,10 @@ impl Reservation {
         let core = &self.core;
         let charge = body.len().saturating_add(REQUEST_OVERHEAD_BYTES);
         let claim = core.accounts.accept(std::mem::take(&mut self.charge), charge, records);
+        if records == 0 {
+            // Never an empty envelope; the claim gives the room back.
+            return;
+        }
         if core.accounts.is_abandoned() || core.cancel.is_cancelled() {
             claim.fail(FailReason::Shutdown);
             return;

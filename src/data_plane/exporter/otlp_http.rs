@@ -11,7 +11,7 @@ use reqwest::Url;
 
 use super::accounts::FailReason;
 use super::config::{ClientTlsConfig, OtlpHttpConfig, PostHogConfig};
-use super::dispatcher::{Delivery, Destination};
+use super::dispatcher::{Delivery, Sink};
 use super::http_client::{Answer, HttpClient, HttpSettings, SendError, parse_url};
 use super::outcome::{Outcome, Preset, classify};
 use super::{ExporterError, config};
@@ -37,6 +37,9 @@ impl OtlpHttp {
             other => other,
         };
         let url = parse_url(&format!("{}{POSTHOG_PATH}", base.trim_end_matches('/')))?;
+        if config.token.as_ref().is_some_and(|token| token.expose().starts_with("phx_")) {
+            return Err(ExporterError::PersonalKey);
+        }
         let client = HttpClient::new(&HttpSettings {
             headers: &std::collections::BTreeMap::new(),
             token: config.token.as_ref(),
@@ -90,7 +93,7 @@ impl OtlpHttp {
     }
 }
 
-impl Destination for OtlpHttp {
+impl Sink for OtlpHttp {
     fn deliver<'a>(&'a self, body: &'a Bytes, _records: u64, token: Option<&'a str>) -> Delivery<'a> {
         Box::pin(self.send(body, token))
     }
@@ -194,6 +197,9 @@ mod tests {
             let config = PostHogConfig { host: bad.into(), ..PostHogConfig::default() };
             assert!(matches!(OtlpHttp::posthog(&config, Clock::System), Err(ExporterError::Url { .. })), "{bad}");
         }
+        let token = Some(crate::units::Secret::new("phx_personal"));
+        let config = PostHogConfig { host: "http://localhost:1".into(), token, ..PostHogConfig::default() };
+        assert_eq!(OtlpHttp::posthog(&config, Clock::System).err(), Some(ExporterError::PersonalKey));
         let mut config = OtlpHttpConfig { endpoint: "http://collector:4318/base/".into(), ..OtlpHttpConfig::default() };
         assert_eq!(signal_url(&config, None, "/v1/logs").unwrap().as_str(), "http://collector:4318/base/v1/logs");
         config.logs_endpoint = Some("http://collector:4318/elsewhere".into());
