@@ -34,6 +34,14 @@ async fn channel(running: &Running) -> Channel {
     soon(endpoint.connect()).await.unwrap()
 }
 
+pub(super) async fn logs_client(running: &Running) -> LogsServiceClient<Channel> {
+    LogsServiceClient::new(channel(running).await)
+}
+
+pub(super) async fn traces_client(running: &Running) -> TraceServiceClient<Channel> {
+    TraceServiceClient::new(channel(running).await)
+}
+
 #[tokio::test]
 async fn every_encoding_arrives_as_the_same_bytes() {
     let running = start();

@@ -116,7 +116,8 @@ struct RpcStatus {
 async fn what_is_not_served_is_refused_with_what_is() {
     let running = start();
     let client = client();
-    let cases: [(Method, &str, Option<&str>, Option<&str>, u16, &str); 10] = [
+    type Case<'a> = (Method, &'a str, Option<&'a str>, Option<&'a str>, u16, &'a str);
+    let cases: [Case<'_>; 10] = [
         (Method::GET, "/v1/logs", None, None, 405, "POST"),
         (Method::OPTIONS, "/v1/logs", None, None, 405, "POST"),
         (Method::POST, "/", Some(PROTOBUF), None, 404, "/v1/logs"),

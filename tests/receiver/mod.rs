@@ -1,7 +1,13 @@
 //! The OTLP receiver over real sockets, before a recording consumer.
 
+mod access;
+mod bad_input;
 mod grpc;
 mod http;
+mod limits;
+mod raw;
+mod shutdown;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +18,7 @@ use lipservice::data_plane::receiver::{
     Authenticators, Consumer, OtlpReceiver, Received, ReceiverStats, Refusal, Reply, Signal, Transport,
 };
 use lipservice::shutdown::Shutdown;
+use lipservice::telemetry::{MetricSink, MetricSource};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -86,12 +93,17 @@ fn config() -> OtlpReceiverConfig {
 }
 
 fn start_with(config: &OtlpReceiverConfig, auth: Authenticators) -> Running {
+    start_draining(config, auth, PATIENCE)
+}
+
+/// Starts with a bound for the drain on shutdown.
+fn start_draining(config: &OtlpReceiverConfig, auth: Authenticators, drain: Duration) -> Running {
     let bound = OtlpReceiver::bind("otlp", config, auth).expect("binds");
     let recorder = Arc::new(Recorder::default());
     let shutdown = Shutdown::new();
     let (grpc, http) = (bound.grpc_addr().expect("grpc"), bound.http_addr().expect("http"));
     let stats = bound.stats();
-    let serving = bound.serve(Arc::clone(&recorder) as Arc<dyn Consumer>, shutdown.clone(), PATIENCE);
+    let serving = bound.serve(Arc::clone(&recorder) as Arc<dyn Consumer>, shutdown.clone(), drain);
     let served = tokio::spawn(async move { serving.await.expect("serves") });
     Running { grpc, http, recorder, stats, shutdown, served }
 }
@@ -100,7 +112,41 @@ fn start() -> Running {
     start_with(&config(), Authenticators::default())
 }
 
+/// Waits until something holds, giving way to other tasks meanwhile.
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let wait = async {
+        while !holds() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("never came: {what}"));
+}
+
 impl Running {
+    /// The value of one of its counters or gauges, summed over the series that have all these label values.
+    fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        struct Sum<'a>(f64, &'a str, &'a [&'a str]);
+        impl Sum<'_> {
+            fn add(&mut self, name: &str, labels: &[(&'static str, &str)], value: f64) {
+                let has = |wanted: &&str| labels.iter().any(|(_, value)| value == wanted);
+                if name == self.1 && self.2.iter().all(has) {
+                    self.0 += value;
+                }
+            }
+        }
+        impl MetricSink for Sum<'_> {
+            fn counter(&mut self, name: &'static str, _: &'static str, labels: &[(&'static str, &str)], value: u64) {
+                self.add(name, labels, value as f64);
+            }
+            fn gauge(&mut self, name: &'static str, _: &'static str, labels: &[(&'static str, &str)], value: f64) {
+                self.add(name, labels, value);
+            }
+        }
+        let mut sum = Sum(0.0, name, labels);
+        self.stats.collect(&mut sum);
+        sum.0
+    }
+
     /// Stops and waits; hands out what was recorded.
     async fn stop(self) -> Arc<Recorder> {
         self.shutdown.trigger();

@@ -152,6 +152,20 @@ impl InFlight {
     pub(super) fn held_bytes(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
+
+    /// Whether a request of this size could ever be held.
+    ///
+    /// # Errors
+    /// `TooLarge` if not even alone.
+    pub(super) fn check(&self, total: u64) -> Result<(), Refusal> {
+        if total <= self.capacity {
+            return Ok(());
+        }
+        Err(Refusal::TooLarge(format!(
+            "the request takes more than `max_in_flight` ({}), the bound for all requests together; send smaller batches or raise it",
+            ByteSize(self.capacity)
+        )))
+    }
 }
 
 /// A request's part of [`InFlight`]; given back when dropped.
@@ -179,12 +193,7 @@ impl Reservation {
     pub(super) fn grow_to(&mut self, total: u64) -> Result<(), Refusal> {
         let Some(more) = total.checked_sub(self.bytes).filter(|more| *more > 0) else { return Ok(()) };
         let capacity = self.account.capacity;
-        if total > capacity {
-            return Err(Refusal::TooLarge(format!(
-                "the request takes more than `max_in_flight` ({}), the bound for all requests together; send smaller batches or raise it",
-                ByteSize(capacity)
-            )));
-        }
+        self.account.check(total)?;
         let taken = self.account.held.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |held| {
             held.checked_add(more).filter(|sum| *sum <= capacity)
         });

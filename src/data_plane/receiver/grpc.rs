@@ -102,6 +102,7 @@ async fn message(connection: &Connection, reader: &mut Reader) -> Result<(Bytes,
             if size > port.limit.bytes {
                 return Err(port.limit.exceeded("as sent").into());
             }
+            port.in_flight.check(size as u64)?;
             is_compressed = Some(*flag == 1);
             expected = PREFIX_BYTES + size;
         }

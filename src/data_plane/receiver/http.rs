@@ -92,6 +92,7 @@ async fn serve(
         if declared.is_some_and(|size| size > port.limit.bytes as u64) {
             return Err(port.limit.exceeded("as sent").into());
         }
+        port.in_flight.check(declared.unwrap_or(0))?;
         let mut assembly = Assembly::new(&port.pool, &port.in_flight);
         let expected = declared.and_then(|size| usize::try_from(size).ok());
         while let Some(data) = reader.next().await? {

@@ -327,7 +327,7 @@ mod tests {
     fn sizes_around_the_limit() {
         for (index, (encoding, pack)) in PACKS.into_iter().enumerate() {
             for size in [0, 1, 65_535, 65_536, 65_537, 299_999, 300_000] {
-                let plain: Vec<u8> = (0..size as u64).map(|i| (i * i >> 7) as u8).collect();
+                let plain: Vec<u8> = (0..size as u64).map(|i| ((i * i) >> 7) as u8).collect();
                 assert_eq!(run(encoding, &pack(&plain)).as_ref(), Ok(&plain), "{index} {size}");
             }
             for size in [300_001, 400_000, 5_000_000] {

@@ -358,6 +358,7 @@ async fn requests(wire: Wire, served: &Served, serving: &Serving, state: &Arc<Co
     let running = served.http.serve_connection(TokioIo::new(wire), service);
     tokio::pin!(running);
     let idle_timeout = served.port.idle_timeout;
+    let farewell = FAREWELL_TIME.min(idle_timeout);
     let watch = tokio::time::sleep(idle_timeout);
     tokio::pin!(watch);
     let mut leaving = false;
@@ -373,16 +374,16 @@ async fn requests(wire: Wire, served: &Served, serving: &Serving, state: &Arc<Co
             () = serving.shutdown.triggered(), if !leaving => {
                 leaving = true;
                 running.as_mut().graceful_shutdown();
-                watch.as_mut().reset(Instant::now() + FAREWELL_TIME);
+                watch.as_mut().reset(Instant::now() + farewell);
             }
             () = &mut watch => {
-                let patience = if leaving { FAREWELL_TIME } else { idle_timeout };
+                let patience = if leaving { farewell } else { idle_timeout };
                 match state.quiet_since() {
                     Some(since) if since.elapsed() >= patience && leaving => return,
                     Some(since) if since.elapsed() >= patience => {
                         leaving = true;
                         running.as_mut().graceful_shutdown();
-                        watch.as_mut().reset(Instant::now() + FAREWELL_TIME);
+                        watch.as_mut().reset(Instant::now() + farewell);
                     }
                     Some(since) => watch.as_mut().reset(since + patience),
                     None => watch.as_mut().reset(Instant::now() + patience),
