@@ -4,10 +4,11 @@
 
 mod config;
 mod exporter;
+mod gateway;
 mod json;
 mod pipeline;
-mod receiver;
 mod policy;
+mod receiver;
 mod support;
 mod telemetry;
 mod tools;
