@@ -1,5 +1,10 @@
 //! Policies: the vectors of `spec/policy-vectors`, precedence, limits, byte fidelity, hostile input, files.
 
+mod fidelity;
+mod generate;
+mod hostile;
+mod reference;
+mod reload;
 mod vectors;
 
 use lipservice::clock::UnixNanos;
