@@ -11,5 +11,6 @@ mod policy;
 mod receiver;
 mod support;
 mod telemetry;
+mod tidy;
 mod tools;
 mod view;

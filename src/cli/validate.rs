@@ -1,4 +1,8 @@
 //! `lipservice validate`: is this configuration fit to run?
+//!
+//! Purpose: find before a rollout what `run` would refuse, and what is unwise.
+//! Promises: all errors at once on standard error; `OK` on standard output and exit status 0 only without errors.
+//! Never: starts anything or opens a socket.
 
 use std::process::ExitCode;
 

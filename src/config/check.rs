@@ -141,6 +141,9 @@ fn receiver(mut check: Checker<'_>, config: &OtlpReceiverConfig) {
         check.error("protocols", "no protocol", "name grpc:, http: or both; a key alone takes every default");
     }
     check.size("max_in_flight", config.max_in_flight);
+    check.positive("max_connections", config.max_connections as u64);
+    check.period("idle_timeout", config.idle_timeout);
+    check.period("read_timeout", config.read_timeout);
     let mut largest = ByteSize(0);
     if let Some(config) = grpc {
         let mut check = check.below("protocols.grpc");

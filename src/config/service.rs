@@ -1,4 +1,7 @@
 //! The `service:` section: pipelines, extensions in use, telemetry.
+//!
+//! Promises: every key has a default; unknown keys are refused.
+//! Never: follows the names in it; see `build`.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,7 @@
 //! Settings of health, metrics, own logs and the memory limiter, in the Collector's words.
+//!
+//! Promises: every key has a default; unknown keys are refused; what is printed loads again.
+//! Never: checks what values mean; see `config`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

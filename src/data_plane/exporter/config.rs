@@ -1,4 +1,7 @@
 //! Settings of the exporters, in the Collector's words.
+//!
+//! Promises: every key has a default; unknown keys are refused; secrets do not print.
+//! Never: checks what values mean; see `config`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

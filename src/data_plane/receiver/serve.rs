@@ -71,7 +71,7 @@ impl OtlpReceiver {
         };
         let grpc = config.protocols.grpc.as_ref().map(|grpc| {
             let kind = Kind { transport: Transport::Grpc, key: "grpc", limit_setting: "max_recv_msg_size" };
-            let common = Common {
+            let common = Settings {
                 endpoint: &grpc.endpoint,
                 limit: grpc.max_recv_msg_size,
                 max_requests: grpc.max_concurrent_requests,
@@ -82,7 +82,7 @@ impl OtlpReceiver {
         });
         let http = config.protocols.http.as_ref().map(|http| {
             let kind = Kind { transport: Transport::Http, key: "http", limit_setting: "max_request_body_size" };
-            let common = Common {
+            let common = Settings {
                 endpoint: &http.endpoint,
                 limit: http.max_request_body_size,
                 max_requests: http.max_concurrent_requests,
@@ -110,7 +110,7 @@ struct Kind {
 }
 
 /// and by configuration.
-struct Common<'a> {
+struct Settings<'a> {
     endpoint: &'a str,
     limit: ByteSize,
     max_requests: usize,
@@ -130,7 +130,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn listener(&self, kind: &Kind, common: &Common<'_>, cors: Option<Cors>) -> Result<Listener, ReceiverError> {
+    fn listener(&self, kind: &Kind, common: &Settings<'_>, cors: Option<Cors>) -> Result<Listener, ReceiverError> {
         let path = format!("{}.{}", self.path, kind.key);
         let tokens = common.auth.map(|auth| self.auth.get(&auth.authenticator, format!("{path}.auth.authenticator")));
         let tls = common.tls.map(|tls| super::tls::acceptor(tls, &format!("{path}.tls"))).transpose()?;

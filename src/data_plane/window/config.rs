@@ -1,4 +1,7 @@
 //! Settings of the windows.
+//!
+//! Promises: every key has a default; unknown keys are refused.
+//! Never: checks what values mean; see `config`.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
