@@ -91,7 +91,7 @@ async fn serve(args: &ConfigArgs, loaded: Loaded, logs: OwnLogs) -> anyhow::Resu
     tracing::info!(signal = name, timeout = %shutdown_timeout, "stopping: sending what was accepted");
     let code = tokio::select! {
         report = gateway.shutdown(shutdown_timeout.0) => {
-            tracing::info!(?report, "stopped");
+            tracing::info!(%report, balance = report.balance(), "stopped");
             ExitCode::SUCCESS
         }
         name = stop.recv() => {
