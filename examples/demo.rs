@@ -79,6 +79,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         scraper: Scraper::new(local(gateway.ports.metrics))?,
         traffic: Traffic::new(settings.seed, settings.plan),
         books: Books::default(),
+        sent_bytes: 0,
         undelivered: 0,
         posthog,
         paint,
@@ -112,6 +113,7 @@ struct Demo {
     scraper: Scraper,
     traffic: Traffic,
     books: Books,
+    sent_bytes: u64,
     undelivered: u64,
     posthog: FakePostHog,
     paint: Paint,
@@ -124,7 +126,7 @@ impl Demo {
         tokio::pin!(stop);
         for second in 0..settings.plan.seconds {
             let events = self.traffic.second(second);
-            self.books.sent_bytes += books::otlp_bytes(&events);
+            self.sent_bytes += books::otlp_bytes(&events);
             events.iter().for_each(|event| self.books.sent(event));
             self.undelivered += self.apps.log(events).await? as u64;
             let totals = self.scraper.totals().await?;
@@ -132,7 +134,7 @@ impl Demo {
             let now = Second {
                 number: second + 1,
                 totals,
-                bytes_in: self.books.sent_bytes,
+                bytes_in: self.sent_bytes,
                 bytes_out: self.posthog.billed_bytes(),
                 incident: self.traffic.incident(second),
             };
@@ -171,6 +173,7 @@ impl Demo {
         Ok(Result {
             books: self.books,
             totals,
+            bytes_in: self.sent_bytes,
             failed,
             undelivered: self.undelivered,
             bytes_out: self.posthog.billed_bytes(),

@@ -45,8 +45,6 @@ pub struct Books {
     pub messages_kept: BTreeSet<usize>,
     /// Records logged.
     pub sent: u64,
-    /// Bytes logged, as OTLP bodies.
-    pub sent_bytes: u64,
     /// Logs stored.
     pub kept: u64,
     /// Summary records stored.

@@ -55,6 +55,8 @@ pub struct Result {
     pub failed: u64,
     /// Flushes of an SDK that were not acknowledged.
     pub undelivered: u64,
+    /// OTLP bytes the services sent.
+    pub bytes_in: u64,
     /// Bytes PostHog would bill.
     pub bytes_out: u64,
     /// Length of the run.
@@ -248,7 +250,7 @@ fn accounts(paint: Paint, result: &Result) {
 }
 
 fn money(paint: Paint, result: &Result, dollars_per_gb: f64) {
-    let (sent, billed) = (result.books.sent_bytes, result.bytes_out);
+    let (sent, billed) = (result.bytes_in, result.bytes_out);
     let per_month = 30.0 * 86_400.0 / result.elapsed.as_secs_f64().max(1.0);
     let month = |bytes: u64| dollars(bytes, dollars_per_gb) * per_month;
     println!("\n{} (${dollars_per_gb}/GB of uncompressed OTLP; free tier not counted)", paint.bold("Money"));

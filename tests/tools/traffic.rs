@@ -3,16 +3,16 @@
 use std::collections::{BTreeSet, HashMap};
 
 #[path = "../../examples/support/encode.rs"]
-mod encode;
+pub mod encode;
 #[path = "../../examples/support/mix.rs"]
-mod mix;
+pub mod mix;
 #[path = "../../examples/support/templates.rs"]
-mod templates;
+pub mod templates;
 #[path = "../../examples/support/timeline.rs"]
-mod timeline;
+pub mod timeline;
 #[path = "../../examples/support/traffic.rs"]
 #[expect(clippy::module_inception, reason = "the module under test is called what it is")]
-mod traffic;
+pub mod traffic;
 
 use templates::{SERVICES, TEMPLATES};
 use timeline::{Plan, Traffic};
