@@ -171,6 +171,15 @@ pub fn print(paint: Paint, result: &Result, dollars_per_gb: f64) {
 
 const SHOWN: usize = 15;
 
+/// A message with `*` for its values.
+fn shown(text: &str) -> String {
+    let parts = text.split('{').enumerate().map(|(index, part)| match part.split_once('}') {
+        Some((_, rest)) if index > 0 => format!("*{rest}"),
+        _ => part.to_owned(),
+    });
+    parts.collect()
+}
+
 fn table(paint: Paint, books: &Books) {
     println!("\nThe {SHOWN} largest patterns; ESTIMATE from the kept logs alone, COUNTED with summaries:");
     let heading = format!(
@@ -190,7 +199,7 @@ fn table(paint: Paint, books: &Books) {
             line.kept,
             percent(line.kept as f64, line.sent as f64),
             line.kept + line.dropped,
-            template.text.replace(['{', '}'], ""),
+            shown(template.text),
         );
     }
     if let Some(rest) = messages.get(SHOWN..).filter(|rest| !rest.is_empty()) {
