@@ -1,6 +1,8 @@
 //! Policies: the vectors of `spec/policy-vectors`, precedence, limits, byte fidelity, hostile input, files.
 
+mod command;
 mod fidelity;
+mod files;
 mod generate;
 mod hostile;
 mod reference;

@@ -9,8 +9,8 @@ use serde_json::Value;
 /// Largest document that is read, in bytes.
 pub const MAX_DOCUMENT_BYTES: usize = 16 << 20;
 
-/// Nodes of one file: 100,000 generated policies have about two million.
-const MAX_NODES: usize = 8_000_000;
+/// Nodes of one file: as many policies as a set can hold have less than two million.
+const MAX_NODES: usize = 4_000_000;
 
 /// One document: a set of policies, a list of them, or a single one.
 #[derive(Clone, Debug, PartialEq)]

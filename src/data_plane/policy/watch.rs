@@ -76,14 +76,33 @@ impl PolicyWatch {
         Ok(PolicyWatch { _watcher: watcher, changed })
     }
 
-    /// Waits for the next change, and then until it has settled. Safe to cancel before it returns: the change is reported
-    /// by a later call only if another event follows.
+    /// Waits for the next change, and then until it has settled. Safe to cancel: a change that was seen but not returned is
+    /// seen again by the next call.
     pub async fn changed(&self) {
         self.changed.notified().await;
+        let unreported = Unreported(Some(&self.changed));
         for _ in 0..MAX_PERIODS {
             if tokio::time::timeout(QUIET, self.changed.notified()).await.is_err() {
-                return;
+                break;
             }
+        }
+        unreported.report();
+    }
+}
+
+/// A change on its way to the caller; dropped on the way, it goes back.
+struct Unreported<'n>(Option<&'n Notify>);
+
+impl Unreported<'_> {
+    fn report(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Unreported<'_> {
+    fn drop(&mut self) {
+        if let Some(changed) = self.0 {
+            changed.notify_one();
         }
     }
 }
