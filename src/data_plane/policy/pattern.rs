@@ -201,7 +201,7 @@ impl Rewriter<'_> {
         if self.starts_with("P<") || self.starts_with("<") {
             return Some(());
         }
-        while let Some(c) = self.rest.next() {
+        for c in self.rest.by_ref() {
             self.out.push(c);
             match c {
                 ')' | ':' => return Some(()),
