@@ -77,7 +77,7 @@ fn values_in_every_spelling() {
         (r#"{"intValue":9223372036854775807}"#, value(Value::IntValue(i64::MAX))),
         (r#"{"doubleValue":0}"#, value(Value::DoubleValue(0.0))),
         (r#"{"doubleValue":"0.1"}"#, value(Value::DoubleValue(0.1))),
-        (r#"{"doubleValue":2.2250738585072011e-308}"#, value(Value::DoubleValue(2.2250738585072011e-308))),
+        (r#"{"doubleValue":5e-324}"#, value(Value::DoubleValue(5e-324))),
         (r#"{"doubleValue":"Infinity"}"#, value(Value::DoubleValue(f64::INFINITY))),
         (r#"{"doubleValue":"-Infinity"}"#, value(Value::DoubleValue(f64::NEG_INFINITY))),
         (r#"{"bytesValue":"+/8="}"#, value(Value::BytesValue(vec![0xfb, 0xff]))),
