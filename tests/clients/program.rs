@@ -62,11 +62,6 @@ impl Program {
         Program { all_signals: true, ..self }
     }
 
-    /// The same environment, another program of the same language.
-    pub const fn script(self, script: &'static str) -> Self {
-        Program { script, ..self }
-    }
-
     /// Whether its language or packages are not installed. Says so past the test's captured output; fails where a skip
     /// is not allowed.
     pub fn is_missing(&self) -> bool {

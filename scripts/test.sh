@@ -1,0 +1,32 @@
+#!/usr/bin/env bash
+# Everything that must hold, in the order in which it fails fastest. The last line counts the tests.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
+
+step "what the tests need"
+scripts/setup.sh
+# From here on a client that is not installed is a failure, not a skip.
+export LIPSERVICE_REQUIRE_CLIENTS=1 LIPSERVICE_REQUIRE_FUZZ=1
+
+step "format"
+scripts/rust.sh cargo fmt --check
+
+step "lint"
+scripts/rust.sh cargo clippy --quiet --locked --all-targets -- -D warnings
+
+step "tests"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+status=0
+scripts/rust.sh cargo test --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
+
+step "fuzz"
+scripts/rust.sh fuzz/run.sh "${FUZZ_SECONDS:-10}" || status=$?
+
+step "done"
+grep '^SKIPPED' "$log" || true
+awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
+    END { printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored; exit failed > 0 || passed == 0 }' "$log" || status=1
+exit "$status"
