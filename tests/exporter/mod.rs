@@ -7,6 +7,7 @@ mod conservation;
 mod delivery;
 mod outputs;
 mod pressure;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

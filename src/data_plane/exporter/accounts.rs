@@ -6,7 +6,7 @@
 //! Never: waits, allocates while locked, or knows destinations.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 /// Charged to the queue for each request on top of its body, so that a flood of tiny requests or of new tokens is
 /// bounded too.
 pub const REQUEST_OVERHEAD_BYTES: usize = 256;
+
+/// However small a body the destination calls too large, batches are not made smaller than this on its account.
+const SMALLEST_BODY_LIMIT_BYTES: usize = 64 << 10;
 
 /// Why records were given up. One enum for metrics, logs and tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -136,6 +139,8 @@ pub(super) struct Accounts {
     ledger: Mutex<Ledger>,
     /// Acknowledged requests: evidence that the destination is well.
     successes: AtomicU64,
+    /// What the destination has shown to be too large, halved: new batches stay below.
+    body_limit: AtomicUsize,
     /// Set when what is left is given up: unsettled claims then fail as [`FailReason::Shutdown`].
     abandoned: AtomicBool,
     /// Told when nothing waits any more.
@@ -148,6 +153,7 @@ impl Accounts {
         Arc::new(Accounts {
             ledger: Mutex::new(Ledger { stats, ..Ledger::default() }),
             successes: AtomicU64::new(0),
+            body_limit: AtomicUsize::new(usize::MAX),
             abandoned: AtomicBool::new(false),
             idle: Notify::new(),
         })
@@ -232,6 +238,17 @@ impl Accounts {
 
     pub(super) fn is_abandoned(&self) -> bool {
         self.abandoned.load(Ordering::Acquire)
+    }
+
+    /// The destination called a body of `bytes` too large; returns the new limit when that lowers it.
+    pub(super) fn note_too_large(&self, bytes: usize) -> Option<usize> {
+        let limit = (bytes / 2).max(SMALLEST_BODY_LIMIT_BYTES);
+        (self.body_limit.fetch_min(limit, Ordering::AcqRel) > limit).then_some(limit)
+    }
+
+    /// The largest body worth trying, in bytes.
+    pub(super) fn body_limit(&self) -> usize {
+        self.body_limit.load(Ordering::Acquire)
     }
 
     /// How many requests were acknowledged so far.

@@ -3,6 +3,10 @@
 //! Purpose: gzip and zstd at their fastest level, for whole bodies.
 //! Promises: the output inflates to the input; large bodies are compressed off the runtime's own threads.
 //! Never: compresses twice or streams.
+//!
+//! libdeflate at level 1 costs what zlib-rs does (3.6 and 3.5 ns/B of CPU on 2 MB of log records) and packs tighter (3.8
+//! to 3.2); zstd at level 1 costs half of that and packs tighter still (1.8 ns/B, 5.8). Contexts are kept per thread: for a
+//! body of 5 kB a new zstd context is 40 % of the cost.
 
 use std::cell::RefCell;
 
@@ -16,6 +20,7 @@ const INLINE_BYTES: usize = 64 << 10;
 
 thread_local! {
     static GZIP: RefCell<Compressor> = RefCell::new(Compressor::new(CompressionLvl::fastest()));
+    static ZSTD: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
 }
 
 /// The value of Content-Encoding, none for bodies as they are.
@@ -45,7 +50,13 @@ pub(super) async fn compress(body: &Bytes, compression: Compression) -> std::io:
 fn compress_now(body: &[u8], compression: Compression) -> std::io::Result<Bytes> {
     match compression {
         Compression::None => Ok(Bytes::copy_from_slice(body)),
-        Compression::Zstd => zstd::bulk::compress(body, 1).map(Bytes::from),
+        Compression::Zstd => ZSTD.with_borrow_mut(|context| {
+            let compressor = match context {
+                Some(compressor) => compressor,
+                None => context.insert(zstd::bulk::Compressor::new(1)?),
+            };
+            compressor.compress(body).map(Bytes::from)
+        }),
         Compression::Gzip => GZIP.with_borrow_mut(|compressor| {
             let mut out = vec![0; compressor.gzip_compress_bound(body.len())];
             let len = compressor.gzip_compress(body, &mut out).map_err(std::io::Error::other)?;

@@ -111,7 +111,7 @@ impl Slot {
             }
             Work::Fresh(items) => {
                 let successes = self.core.accounts.successes();
-                for (body, claim) in batches(items, self.core.batch_bytes) {
+                for (body, claim) in batches(items, self.core.batch_bytes.min(self.core.accounts.body_limit())) {
                     self.carry(token.clone(), Job::new(Part::new(body, claim, successes))).await;
                 }
             }

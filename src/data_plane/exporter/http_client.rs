@@ -117,7 +117,10 @@ impl HttpClient {
             headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         Ok(HttpClient {
-            client: builder.build().map_err(|error| ExporterError::Client(chain(&error)))?,
+            client: builder.build().map_err(|error| match tls.ca_file.as_ref().or(tls.cert_file.as_ref()) {
+                Some(path) => bad_pem(path, &error),
+                None => ExporterError::Client(chain(&error)),
+            })?,
             headers,
             identification: match settings.pass_token && !identified {
                 true => Identification::PassThrough,

@@ -128,9 +128,15 @@ impl Job {
             }
             Outcome::Cut { reason, why } => {
                 rules.accounts.note(|stats| stats.requests_refused += 1);
-                let line =
-                    self.cut_or_fail(part, reason, rules).map(|records| format!("{records} records failed: {why}"));
-                (self.next(now, rules), line)
+                let learned = match reason {
+                    // The next batches need not find out again.
+                    FailReason::TooLarge if part.claim.records() > 1 => rules.accounts.note_too_large(part.body.len()),
+                    _ => None,
+                };
+                let failed = self.cut_or_fail(part, reason, rules);
+                let line = failed.map(|records| format!("{records} records failed: {why}"));
+                let learned = learned.map(|limit| format!("{why}; batches have at most {limit} bytes from here on"));
+                (self.next(now, rules), line.or(learned))
             }
             Outcome::Transient { after, why } => {
                 rules.accounts.note(|stats| stats.requests_transient += 1);

@@ -23,6 +23,8 @@ use crate::data_plane::view::wire::{put_len_field, put_varint};
 pub(super) struct Attempt {
     /// Since the start of the simulation.
     pub(super) at: Duration,
+    /// Length of the body.
+    pub(super) bytes: usize,
     pub(super) token: Option<Arc<str>>,
     /// Numbers of the records in it.
     pub(super) records: Vec<u32>,
@@ -159,7 +161,7 @@ impl Simulation {
             let successes = self.accounts.successes();
             let mut jobs: Vec<Job> = match work {
                 Work::Again(job) => vec![job],
-                Work::Fresh(items) => batches(items, self.batch_bytes)
+                Work::Fresh(items) => batches(items, self.batch_bytes.min(self.accounts.body_limit()))
                     .into_iter()
                     .map(|(body, claim)| Job::new(Part::new(body, claim, successes)))
                     .collect(),
@@ -173,7 +175,8 @@ impl Simulation {
 
     fn take_off(&mut self, lane: LaneId, job: Job, token: Option<Arc<str>>, backlog: Vec<Job>) {
         let Some(part) = job.current() else { return };
-        let attempt = Attempt { at: self.elapsed(), token: token.clone(), records: numbers(&part.body) };
+        let bytes = part.body.len();
+        let attempt = Attempt { at: self.elapsed(), bytes, token: token.clone(), records: numbers(&part.body) };
         assert_eq!(attempt.records.len() as u64, part.claim.records());
         assert!(!attempt.records.is_empty(), "never an empty envelope");
         let (outcome, latency) = (self.world)(&attempt);

@@ -223,6 +223,20 @@ fn a_flush_does_not_wait_for_company_or_for_back_off() {
 }
 
 #[test]
+fn a_size_that_is_too_large_is_learned() {
+    let too_large = || Outcome::Cut { reason: FailReason::TooLarge, why: "413".into() };
+    let answer = world(move |attempt| if attempt.bytes > 100_000 { too_large() } else { ok() });
+    let mut simulation = Simulation::new(RetryConfig::default(), 1, MIB, 1, answer);
+    for round in 0..20 {
+        simulation.submit(None, round * 20_000..(round + 1) * 20_000);
+        simulation.run();
+    }
+    assert_eq!(simulation.accounts.stats().sent, 400_000);
+    let refused = simulation.attempts.iter().filter(|(attempt, _)| attempt.bytes > 100_000).count();
+    assert!(refused <= 3, "{refused} bodies were refused for their size");
+}
+
+#[test]
 fn requests_wait_for_company_up_to_size_or_time() {
     let mut simulation = Simulation::new(RetryConfig::default(), 4, 1_000, 1, world(|_| ok()));
     simulation.submit(None, 0..10);
