@@ -81,6 +81,7 @@ async fn serve(args: &ConfigArgs, loaded: Loaded, logs: OwnLogs) -> anyhow::Resu
     let mut shutdown_timeout = config.shutdown_timeout;
     let options = Options { clock: Clock::System };
     let mut gateway = Gateway::start(config, options).await.context("the gateway does not start")?;
+    tracing::info!("started");
     let name = loop {
         tokio::select! {
             name = stop.recv() => break name,

@@ -12,7 +12,6 @@ mod de;
 mod error;
 mod merge;
 mod node;
-mod reference;
 mod render;
 mod service;
 mod substitute;
@@ -25,8 +24,8 @@ use std::sync::Arc;
 
 pub use check::check_files;
 pub use error::{ConfigErrors, Place, Problem, Warning};
-pub use reference::markdown;
 pub use render::render;
+pub use service::{PipelineConfig, ServiceConfig};
 pub use substitute::Env;
 
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};

@@ -3,6 +3,9 @@
 mod errors;
 mod files;
 mod load;
+mod process;
+mod reference;
+mod schema;
 
 use lipservice::config::{Loaded, load_text};
 
