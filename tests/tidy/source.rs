@@ -31,13 +31,18 @@ pub fn sources(directories: &[&str]) -> Vec<Source> {
     directories.iter().for_each(|directory| walk(&root().join(directory), &mut files));
     files.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
     files.sort();
-    files
-        .iter()
-        .map(|path| {
-            let text = std::fs::read_to_string(path).unwrap();
-            Source::new(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text)
-        })
-        .collect()
+    let read = |path: &PathBuf| {
+        let text = std::fs::read_to_string(path).unwrap();
+        Source::new(path.strip_prefix(root()).unwrap().to_string_lossy().into_owned(), text)
+    };
+    let mut sources: Vec<Source> = files.iter().map(read).collect();
+    let of_tests: Vec<String> = sources.iter().flat_map(Source::test_modules).collect();
+    for source in &mut sources {
+        let module = source.module_path().join("::");
+        source.is_test_file = !source.path.starts_with("src/")
+            || of_tests.iter().any(|test| module == *test || module.starts_with(&format!("{test}::")));
+    }
+    sources
 }
 
 fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
@@ -58,6 +63,8 @@ pub struct Source {
     pub path: String,
     /// As written.
     pub text: String,
+    /// Not part of the product: outside `src`, or a module declared under `#[cfg(test)]`.
+    pub is_test_file: bool,
     /// The same characters with comments and literals blanked; lines stay where they are.
     code: Vec<char>,
     /// Line of each character.
@@ -89,7 +96,7 @@ impl Source {
                 at
             })
             .collect();
-        let mut source = Source { path, text, code, lines, test_lines: Vec::new() };
+        let mut source = Source { path, text, is_test_file: false, code, lines, test_lines: Vec::new() };
         source.test_lines = source.find_test_lines();
         source
     }
@@ -129,9 +136,7 @@ impl Source {
 
     /// Whether the line belongs to tests: below `#[cfg(test)]`, or in a file of tests.
     pub fn is_test_line(&self, line: usize) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.contains("/tests/") || {
-            self.test_lines.iter().any(|lines| lines.contains(&line))
-        }
+        self.is_test_file || self.test_lines.iter().any(|lines| lines.contains(&line))
     }
 
     /// Paths into this crate: `crate::…`, and `super::…` resolved, groups taken apart.
@@ -253,6 +258,23 @@ impl Source {
             }
         }
         None
+    }
+
+    /// Modules declared as `#[cfg(test)] mod name;`.
+    fn test_modules(&self) -> Vec<String> {
+        let marker: Vec<char> = "#[cfg(test)]".chars().collect();
+        let starts = (0..self.code.len()).filter(|at| self.code[*at..].starts_with(&marker));
+        let named = starts.filter_map(|at| {
+            let mut at = self.skip_blank(at + marker.len());
+            let mut words = Vec::new();
+            while let Some(word) = self.word_at(at) {
+                at = self.skip_blank(at + word.chars().count());
+                words.push(word);
+            }
+            let is_file = self.code.get(at) == Some(&';') && words.iter().any(|word| word == "mod");
+            words.pop().filter(|_| is_file)
+        });
+        named.map(|name| [self.module_path(), vec![name]].concat().join("::")).collect()
     }
 
     fn find_test_lines(&self) -> Vec<RangeInclusive<usize>> {
@@ -382,4 +404,6 @@ fn three();
     let references: Vec<String> = source.references().into_iter().map(|(_, path)| path.join("::")).collect();
     assert_eq!(references, ["a::self", "a::b", "c", "p::d::E", "p::q"]);
     assert!(source.is_test_line(7) && !source.is_test_line(5));
+    let source = Source::new("src/p/mod.rs".into(), "#[cfg(test)]\nmod a;\n#[cfg(test)]\nmod b {}\nmod c;".into());
+    assert_eq!(source.test_modules(), ["p::a"]);
 }
