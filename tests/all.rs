@@ -10,6 +10,7 @@ mod json;
 mod pipeline;
 mod policy;
 mod receiver;
+mod signature;
 mod support;
 mod telemetry;
 mod tidy;

@@ -18,12 +18,10 @@ const ROOM: usize = 4096;
 const LETTER: u8 = 1;
 const DIGIT: u8 = 2;
 const WORD: u8 = LETTER | DIGIT;
-/// Space and control bytes, except the line ends.
+/// Space and control bytes. Line ends are among them only in the blank bytes before the text.
 const SPACE: u8 = 4;
 /// May stand between variables that are joined into one.
 const SEPARATOR: u8 = 8;
-/// Line ends: the text stops here.
-const LINE_END: u8 = 16;
 /// `=`, `:`, `@`, `/`: bytes with a rule of their own.
 const SPECIAL: u8 = 32;
 /// Continues a path or URL.
@@ -39,7 +37,6 @@ const fn classes() -> [u8; 256] {
     while byte < 256 {
         let b = byte as u8;
         let class = match b {
-            b'\n' | b'\r' => LINE_END | VALUE_END,
             0..=b' ' | 0x7f => SPACE | VALUE_END,
             b'0'..=b'9' => DIGIT | URL,
             b'A'..=b'Z' | b'a'..=b'z' | 0x80..=0xff => LETTER | URL,
@@ -91,13 +88,13 @@ impl Template {
     pub fn write(&mut self, text: &[u8]) {
         self.len = 0;
         self.gap = NONE;
-        let text = first_line_from(text);
+        let text = first_line(text);
         let mut i = 0;
         while i < text.len() {
             let class = class(text[i]);
             i = if class & WORD != 0 {
                 self.word(text, i)
-            } else if class & (SPACE | SEPARATOR | SPECIAL | LINE_END) == 0 {
+            } else if class & (SPACE | SEPARATOR | SPECIAL) == 0 {
                 self.put(text[i]);
                 self.gap = NONE;
                 i + 1
@@ -105,8 +102,6 @@ impl Template {
                 self.space(text, i)
             } else if class & SPECIAL != 0 {
                 self.special(text, i)
-            } else if class & LINE_END != 0 {
-                break;
             } else {
                 self.put(text[i]);
                 i + 1
@@ -157,18 +152,20 @@ impl Template {
     #[inline]
     fn word(&mut self, text: &[u8], start: usize) -> usize {
         let begin = self.len;
-        let mut i = start;
-        let mut seen = 0;
-        while i < text.len() {
-            let byte = text[i];
+        // Locals, so that the length is not stored for each byte (benches/hot_path.rs, signature).
+        let (mut i, mut len, mut seen) = (start, begin, 0);
+        let out = &mut *self.bytes;
+        while let Some(&byte) = text.get(i) {
             let class = class(byte);
             if class & WORD == 0 {
                 break;
             }
             seen |= class;
-            self.put(byte);
+            out[len & (ROOM - 1)] = byte;
+            len += 1;
             i += 1;
         }
+        self.len = len;
         if seen & DIGIT != 0 {
             self.len = begin;
             self.variable();
@@ -232,6 +229,7 @@ impl Template {
                     self.variable();
                 }
             }
+            b':' if i > 0 && matches!(text[i - 1], b'"' | b'\'') => return self.quoted_pair(text, i),
             b'@' if before & WORD != 0 && class(next) & WORD != 0 => {
                 self.cut(self.name_start());
                 self.variable();
@@ -253,6 +251,26 @@ impl Template {
         }
         self.variable();
         value_end(text, i + 1)
+    }
+
+    /// `"key": "value"`, as JSON and Python print it: the value varies, unless it is not quoted like the key.
+    fn quoted_pair(&mut self, text: &[u8], i: usize) -> usize {
+        let spaced = text.get(i + 1) == Some(&b' ');
+        let start = i + 1 + usize::from(spaced);
+        self.put(b':');
+        if text.get(start) != Some(&text[i - 1]) {
+            return i + 1;
+        }
+        let end = value_end(text, start);
+        if end == start {
+            return i + 1;
+        }
+        if spaced {
+            self.put(b' ');
+        }
+        self.gap = NONE;
+        self.variable();
+        end
     }
 
     /// Where the dotted name at the end of the template begins: letters, `.`, `-`, `_` and variables.
@@ -277,10 +295,13 @@ impl Template {
     }
 }
 
-/// `text` from its first byte that is no space, control or line end, cut to [`MAX_TEXT_BYTES`].
-fn first_line_from(text: &[u8]) -> &[u8] {
-    let blank = text.iter().take_while(|&&b| class(b) & (SPACE | LINE_END) != 0).count();
-    cut_utf8(&text[blank..], MAX_TEXT_BYTES)
+/// The first line of `text` that is not blank, without the blank bytes before it, cut to [`MAX_TEXT_BYTES`].
+#[inline]
+fn first_line(text: &[u8]) -> &[u8] {
+    let blank = text.iter().take_while(|&&b| class(b) & SPACE != 0).count();
+    let text = &text[blank..];
+    let seen = &text[..text.len().min(MAX_TEXT_BYTES + 1)];
+    cut_utf8(memchr::memchr2(b'\n', b'\r', seen).map_or(seen, |end| &seen[..end]), MAX_TEXT_BYTES)
 }
 
 /// At most `limit` bytes of `text`, without the head of a UTF-8 sequence that the limit would split.
@@ -329,7 +350,7 @@ fn address_end(text: &[u8], start: usize) -> usize {
 fn value_end(text: &[u8], start: usize) -> usize {
     if let Some(&quote @ (b'"' | b'\'')) = text.get(start) {
         let mut i = start + 1;
-        while i < text.len() && class(text[i]) & LINE_END == 0 {
+        while i < text.len() {
             match text[i] {
                 b'\\' => i += 1,
                 b if b == quote => return i + 1,
@@ -363,41 +384,48 @@ fn hex_run_end(text: &[u8], start: usize) -> usize {
 /// Words that vary wherever they stand: names of days and months, truth values.
 #[inline]
 fn is_variable_word(word: &[u8]) -> bool {
-    match word.len() {
-        3 => matches!(
-            word,
-            b"Mon"
-                | b"Tue"
-                | b"Wed"
-                | b"Thu"
-                | b"Fri"
-                | b"Sat"
-                | b"Sun"
-                | b"Jan"
-                | b"Feb"
-                | b"Mar"
-                | b"Apr"
-                | b"May"
-                | b"Jun"
-                | b"Jul"
-                | b"Aug"
-                | b"Sep"
-                | b"Oct"
-                | b"Nov"
-                | b"Dec"
-        ),
-        4 => matches!(word, b"true" | b"True" | b"TRUE" | b"null"),
-        5 => matches!(word, b"false" | b"False" | b"FALSE"),
+    const WORDS: [u64; 26] = pack_all([
+        b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun", b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul",
+        b"Aug", b"Sep", b"Oct", b"Nov", b"Dec", b"true", b"True", b"TRUE", b"null", b"false", b"False", b"FALSE",
+    ]);
+    // Most words fail the first test.
+    let may_be = match (word.len(), word.first()) {
+        (3, Some(first)) => first.is_ascii_uppercase(),
+        (4, Some(first)) => matches!(first, b't' | b'T' | b'n'),
+        (5, Some(first)) => matches!(first, b'f' | b'F'),
         _ => false,
-    }
+    };
+    may_be && WORDS.contains(&pack(word))
 }
 
 /// Words that belong to the number before them.
 fn is_unit(word: &[u8]) -> bool {
-    const UNITS: [&[u8]; 38] = [
+    const UNITS: [u64; 38] = pack_all([
         b"ns", b"us", b"ms", b"s", b"sec", b"secs", b"second", b"seconds", b"m", b"min", b"mins", b"minute",
         b"minutes", b"h", b"hour", b"hours", b"day", b"days", b"B", b"b", b"kB", b"KB", b"MB", b"GB", b"TB", b"KiB",
         b"MiB", b"GiB", b"TiB", b"kb", b"mb", b"gb", b"byte", b"bytes", b"AM", b"PM", b"UTC", b"GMT",
-    ];
-    word.len() <= 7 && UNITS.contains(&word)
+    ]);
+    word.len() <= 7 && UNITS.contains(&pack(word))
+}
+
+/// Up to eight letters as one number: a list of words is then searched by comparing numbers.
+#[inline]
+const fn pack(word: &[u8]) -> u64 {
+    let mut packed = 0;
+    let mut i = 0;
+    while i < word.len() && i < 8 {
+        packed = packed << 8 | word[i] as u64;
+        i += 1;
+    }
+    packed
+}
+
+const fn pack_all<const N: usize>(words: [&[u8]; N]) -> [u64; N] {
+    let mut packed = [0; N];
+    let mut i = 0;
+    while i < N {
+        packed[i] = pack(words[i]);
+        i += 1;
+    }
+    packed
 }
