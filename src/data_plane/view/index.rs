@@ -410,7 +410,7 @@ fn any_field(body: &[u8], at: usize, record: &mut RecordSpan) -> Result<usize, V
 
 /// Looks for the three keys the sampler needs. Every encoder writes the key first, so one length byte rules out nearly
 /// all attributes.
-#[inline]
+#[inline(always)]
 fn note_attribute(body: &[u8], record: &mut RecordSpan, field: Span, key_value: Span) {
     let bytes = key_value.of(body);
     let key = match bytes {
