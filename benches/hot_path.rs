@@ -3,6 +3,8 @@
 //! One record is one item: the ns per record are 1,000 / (million items per second). Run with `cargo bench`; the figures
 //! of record are in docs/benchmarks.md. The requests are generated, the same in every run.
 
+#![expect(clippy::unwrap_used, reason = "the requests are our own")]
+
 #[path = "hot_path/request.rs"]
 mod request;
 

@@ -200,11 +200,11 @@ fn shuffle(fields: Vec<(Tag, Vec<u8>)>, rng: &mut SmallRng) -> Vec<(Tag, Vec<u8>
     let mut order: Vec<u32> = fields.iter().map(|(tag, _)| tag.field).collect();
     order.shuffle(rng);
     let mut fields: Vec<_> = fields.into_iter().map(Some).collect();
-    let mut take = |number: u32| {
+    let take = |number: u32| {
         let next = fields.iter_mut().find(|f| f.as_ref().is_some_and(|(tag, _)| tag.field == number));
         next.and_then(Option::take)
     };
-    order.into_iter().filter_map(|number| take(number)).collect()
+    order.into_iter().filter_map(take).collect()
 }
 
 fn write(fields: Vec<(Tag, Vec<u8>)>, rng: &mut SmallRng) -> Vec<u8> {

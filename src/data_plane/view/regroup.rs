@@ -42,12 +42,15 @@ pub fn regroup(requests: &[&[u8]], max_bytes: usize, mut emit: impl FnMut(Vec<u8
     batch.flush(&mut emit);
 }
 
+/// A request and its number of records.
+pub type Part = (Vec<u8>, u64);
+
 /// Cuts a request into two with half of the records each; `None` when it has fewer than two. Blocks without records and
 /// unknown fields stay in both.
 ///
 /// # Errors
 /// When `request` is not valid.
-pub fn halves(request: &[u8]) -> Result<Option<[(Vec<u8>, u64); 2]>, ViewError> {
+pub fn halves(request: &[u8]) -> Result<Option<[Part; 2]>, ViewError> {
     let mut index = LogIndex::default();
     index.read(request)?;
     let records = index.records.len();
