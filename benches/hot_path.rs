@@ -5,6 +5,8 @@
 
 #![expect(clippy::unwrap_used, reason = "the requests are our own")]
 
+#[path = "hot_path/pipeline.rs"]
+mod pipeline;
 #[path = "hot_path/request.rs"]
 mod request;
 

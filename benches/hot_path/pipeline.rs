@@ -80,13 +80,15 @@ fn decide_one(bencher: Bencher<'_, '_>) {
         sight: Sight { seen: 1_000, kept_in_window: 5 },
     };
     bencher.counter(ItemsCount::new(1_000usize)).bench_local(|| {
-        (0..1_000u64).filter(|i| {
-            let facts = facts(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8);
-            let keep = facts.incoming.randomness >= threshold;
-            let resolution =
-                Resolution { keep, form: Form::Percentage, threshold, own_randomness: false, policy: Some(1) };
-            decide(black_box(&facts), &settings, || resolution).keep
-        }).count()
+        (0..1_000u64)
+            .filter(|i| {
+                let facts = facts(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8);
+                let keep = facts.incoming.randomness >= threshold;
+                let resolution =
+                    Resolution { keep, form: Form::Percentage, threshold, own_randomness: false, policy: Some(1) };
+                decide(black_box(&facts), &settings, || resolution).keep
+            })
+            .count()
     });
 }
 
@@ -99,17 +101,20 @@ fn batch_default_fifth(bencher: Bencher<'_, '_>, records: usize) {
 /// A fifth by one policy on the resource.
 #[divan::bench(args = SIZES)]
 fn batch_policy_fifth(bencher: Bencher<'_, '_>, records: usize) {
-    let policy = "policies: [{id: a, name: a, log: {match: [{resource_attribute: service.name, exists: true}], keep: 20%}}]";
+    let policy =
+        "policies: [{id: a, name: a, log: {match: [{resource_attribute: service.name, exists: true}], keep: 20%}}]";
     consume(bencher, &pipeline(policy, 100.0), records);
 }
 
 /// Ten thousand policies by signature, as a generator would write them, and one that matches.
 #[divan::bench(args = SIZES)]
 fn batch_10000_signature_policies(bencher: Bencher<'_, '_>, records: usize) {
-    let mut policies = String::from("policies:\n- {id: all, name: all, log: {match: [{log_field: body, exists: true}], keep: 20%}}\n");
+    let mut policies =
+        String::from("policies:\n- {id: all, name: all, log: {match: [{log_field: body, exists: true}], keep: 20%}}\n");
     for i in 0..10_000u64 {
         let signature = i.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        policies += &format!("- {{id: p{i}, name: p, log: {{match: [{{signature: '{signature:016x}'}}], keep: 5%}}}}\n");
+        policies +=
+            &format!("- {{id: p{i}, name: p, log: {{match: [{{signature: '{signature:016x}'}}], keep: 5%}}}}\n");
     }
     consume(bencher, &pipeline(&policies, 100.0), records);
 }
@@ -119,7 +124,9 @@ fn batch_10000_signature_policies(bencher: Bencher<'_, '_>, records: usize) {
 fn batch_20_body_policies(bencher: Bencher<'_, '_>, records: usize) {
     let mut policies = String::from("policies:\n");
     for i in 0..20 {
-        policies += &format!("- {{id: p{i}, name: p, log: {{match: [{{log_field: body, contains: 'needle {i}'}}], keep: none}}}}\n");
+        policies += &format!(
+            "- {{id: p{i}, name: p, log: {{match: [{{log_field: body, contains: 'needle {i}'}}], keep: none}}}}\n"
+        );
     }
     consume(bencher, &pipeline(&policies, 20.0), records);
 }
