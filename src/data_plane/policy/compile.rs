@@ -161,7 +161,7 @@ impl CompiledPolicy {
             self.report("", source, errors.0);
             for (i, tree) in trees.iter().enumerate() {
                 let mut policy = read::policy(tree);
-                if !policy.enabled && policy.errors.0.is_empty() {
+                if !policy.enabled {
                     continue;
                 }
                 if policy.id.is_empty() {
@@ -285,10 +285,12 @@ impl CompiledPolicy {
                 errors: Vec::new(),
             })
             .collect();
+        // The policies in force are in the order of their ids; the broken ones come behind until all are sorted.
         for problem in self.problems.iter().filter(|problem| !problem.policy_id.is_empty()) {
-            match stats.iter_mut().find(|stats| stats.id == problem.policy_id) {
-                Some(stats) => stats.errors.extend_from_slice(&problem.messages),
-                None => stats.push(PolicyStats {
+            let known = self.policies.binary_search_by(|policy| (*policy.id).cmp(&problem.policy_id));
+            match known {
+                Ok(i) => stats[i].errors.extend_from_slice(&problem.messages),
+                Err(_) => stats.push(PolicyStats {
                     id: problem.policy_id.clone(),
                     hits: 0,
                     misses: 0,
@@ -297,6 +299,14 @@ impl CompiledPolicy {
             }
         }
         stats.sort_by(|a, b| a.id.cmp(&b.id));
+        // A broken id that was used more than once is one entry.
+        stats.dedup_by(|later, first| {
+            let is_same = later.id == first.id;
+            if is_same {
+                first.errors.append(&mut later.errors);
+            }
+            is_same
+        });
         stats
     }
 }

@@ -25,6 +25,7 @@ mod pattern;
 mod read;
 mod target;
 mod text;
+mod timestamp;
 mod transform;
 mod watch;
 

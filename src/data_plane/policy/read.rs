@@ -4,13 +4,12 @@
 //! Promises: every error of a policy is collected; one broken policy does not hide another.
 //! Never: applies a policy that has an error.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::document::Document;
 use super::fields::{Errors, Fields, kind, shown};
 use super::target::{self, LogTarget};
+use super::timestamp;
 use crate::clock::UnixNanos;
 
 /// Who wrote a policy.
@@ -123,7 +122,7 @@ fn shared(fields: &Fields<'_>, policy: &mut ReadPolicy, errors: &mut Errors) {
         Some(other) => errors.note("", format!("origin must be human or generated, found {}", shown(other))),
     }
     if let Some(text) = fields.text("expires_at", "", errors) {
-        policy.expires_at = timestamp(text);
+        policy.expires_at = timestamp::parse(text);
         if policy.expires_at.is_none() {
             errors.note(
                 "",
@@ -143,28 +142,4 @@ fn target(fields: &Fields<'_>, policy: &mut ReadPolicy, errors: &mut Errors) {
     if let Some(tree) = fields.get("log") {
         policy.log = Some(target::read(tree, policy.protect, errors));
     }
-}
-
-/// RFC 3339 to nanoseconds since the epoch; times before 1970 are 0.
-fn timestamp(text: &str) -> Option<UnixNanos> {
-    let text = text.is_ascii().then(|| text.to_ascii_uppercase())?;
-    let (date_time, offset_seconds) = match text.strip_suffix('Z') {
-        Some(date_time) => (date_time, 0),
-        None => {
-            let (date_time, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-            let sign = match offset.as_bytes()[0] {
-                b'+' => 1,
-                b'-' => -1,
-                _ => return None,
-            };
-            let (hours, minutes) = offset[1..].split_once(':')?;
-            let two_digits = |digits: &str| digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse::<i64>());
-            let (hours, minutes) = (two_digits(hours)?.ok()?, two_digits(minutes)?.ok()?);
-            (date_time, (hours < 24 && minutes < 60).then_some(sign * (hours * 3600 + minutes * 60))?)
-        }
-    };
-    let local = humantime::parse_rfc3339(&format!("{date_time}Z")).ok()?;
-    let local = local.duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO);
-    let seconds = (local.as_secs() as i64).saturating_sub(offset_seconds).max(0) as u64;
-    seconds.checked_mul(1_000_000_000)?.checked_add(u64::from(local.subsec_nanos()))
 }

@@ -270,7 +270,14 @@ fn test(fields: &Fields<'_>, field: Option<&Field>, at: &str, errors: &mut Error
     }
     match name {
         "exists" => fields.flag(name, at, errors).map(|exists| (Test::Exists, !exists)),
-        "equals" => equals(fields.get(name)?, field, fold, at, errors).map(|test| (test, false)),
+        "equals" => {
+            let test = equals(fields.get(name)?, field, fold, at, errors)?;
+            if is_number_field && !matches!(test, Test::Number(..)) {
+                errors.note(at, "the severity number is a number: write it without quotes");
+                return None;
+            }
+            Some((test, false))
+        }
         "gt" | "gte" | "lt" | "lte" => {
             let compare = match name {
                 "gt" => Compare::Greater,
