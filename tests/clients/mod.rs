@@ -4,6 +4,7 @@
 //! accounted for. `install.sh` installs what the programs need; without it the tests skip loudly, or fail if
 //! LIPSERVICE_REQUIRE_CLIENTS is set (as `make test` does).
 
+mod examples;
 mod program;
 mod sink;
 

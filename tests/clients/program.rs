@@ -47,6 +47,11 @@ impl Program {
         Program { language, script, protocol, gzip: false, token_in_url: false, all_signals: false }
     }
 
+    /// Another program of the same language, in the same environment.
+    pub const fn script(self, script: &'static str) -> Self {
+        Program { script, ..self }
+    }
+
     /// Compresses its requests.
     pub const fn gzip(self) -> Self {
         Program { gzip: true, ..self }
@@ -96,6 +101,11 @@ impl Program {
         }
     }
 
+    /// What the programs of the client tests send; the examples take no argument.
+    fn argument(&self) -> Option<PathBuf> {
+        self.script.starts_with("tests/").then(|| repository().join("tests/clients/records.json"))
+    }
+
     fn command(&self, grpc: SocketAddr, http: SocketAddr) -> Command {
         let mut command = Command::new(self.interpreter());
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("OTEL_")) {
@@ -108,7 +118,7 @@ impl Program {
         };
         command
             .arg(repository().join(self.script))
-            .arg(repository().join("tests/clients/records.json"))
+            .args(&self.argument())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
             // Beyond loopback nothing is asked, whatever proxy this machine has.
@@ -125,7 +135,8 @@ impl Program {
         if self.all_signals {
             command.arg("--all-signals");
         }
-        command.stdin(Stdio::null());
+        // For scripts elsewhere than beside the packages.
+        command.env("NODE_PATH", repository().join("tests/clients/node/node_modules")).stdin(Stdio::null());
         command
     }
 }
