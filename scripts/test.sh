@@ -22,6 +22,9 @@ trap 'rm -f "$log"' EXIT
 status=0
 scripts/rust.sh cargo test --locked --no-fail-fast 2>&1 | tee "$log" || status=$?
 
+step "deployment"
+tests/deploy/run.sh || status=$?
+
 step "fuzz"
 scripts/rust.sh fuzz/run.sh "${FUZZ_SECONDS:-10}" || status=$?
 

@@ -4,6 +4,7 @@
 
 mod clients;
 mod config;
+mod docs;
 mod exporter;
 mod gateway;
 mod json;

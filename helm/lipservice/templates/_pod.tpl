@@ -1,0 +1,65 @@
+{{- define "lipservice.labels" -}}
+app.kubernetes.io/name: lipservice
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "lipservice.pod" -}}
+metadata:
+  labels: {{- include "lipservice.labels" . | nindent 4 }}
+  annotations:
+    # The configuration is read at start and on SIGHUP: a change rolls the pods. Policies are watched: theirs does not.
+    checksum/config: {{ toYaml .Values.config | sha256sum }}
+    {{- with .Values.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
+spec:
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: {{ .Values.terminationGracePeriodSeconds }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 65532
+    runAsGroup: 65532
+    seccompProfile: { type: RuntimeDefault }
+  containers:
+    - name: lipservice
+      image: "{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}"
+      imagePullPolicy: {{ .Values.image.pullPolicy }}
+      args: [run, --config, /etc/lipservice/lipservice.yaml]
+      env:
+        - name: POSTHOG_TOKEN
+          valueFrom:
+            secretKeyRef: { name: {{ .Values.posthog.secretName }}, key: {{ .Values.posthog.secretKey }} }
+      ports:
+        {{- $host := and (eq .Values.kind "DaemonSet") .Values.hostPorts }}
+        - { name: grpc, containerPort: {{ .Values.ports.grpc }}{{ if $host }}, hostPort: {{ .Values.ports.grpc }}{{ end }} }
+        - { name: http, containerPort: {{ .Values.ports.http }}{{ if $host }}, hostPort: {{ .Values.ports.http }}{{ end }} }
+        - { name: metrics, containerPort: {{ .Values.ports.metrics }} }
+        - { name: health, containerPort: {{ .Values.ports.health }} }
+      startupProbe:
+        httpGet: { path: /health/ready, port: health }
+        periodSeconds: 1
+        failureThreshold: 30
+      readinessProbe:
+        httpGet: { path: /health/ready, port: health }
+        periodSeconds: 5
+      livenessProbe:
+        httpGet: { path: /health/live, port: health }
+      resources: {{- toYaml .Values.resources | nindent 8 }}
+      securityContext:
+        allowPrivilegeEscalation: false
+        readOnlyRootFilesystem: true
+        capabilities: { drop: [ALL] }
+      volumeMounts:
+        # The folder, not single files: only then does a changed ConfigMap reach the container.
+        - { name: config, mountPath: /etc/lipservice, readOnly: true }
+  volumes:
+    - name: config
+      configMap: { name: {{ .Release.Name }}-lipservice }
+  {{- with .Values.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with .Values.affinity }}
+  affinity: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
