@@ -118,7 +118,7 @@ impl Program {
         };
         command
             .arg(repository().join(self.script))
-            .args(&self.argument())
+            .args(self.argument())
             .env("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
             .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{address}"))
             // Beyond loopback nothing is asked, whatever proxy this machine has.
