@@ -23,7 +23,7 @@ RUSTC_WRAPPER=$PWD/rustc.sh cargo build --quiet --profile "$profile" --bins --ta
 directory=../target/$([ "$profile" = dev ] && echo debug || echo "$profile")
 
 for target in $targets; do
-    mkdir -p "corpus/$target" "artifacts/$target"
+    mkdir -p "corpus/$target" "artifacts/$target" "seeds/$target"
     log=$(mktemp)
     if ! "$directory/$target" "corpus/$target" "seeds/$target" -artifact_prefix="artifacts/$target/" -print_final_stats=1 \
         -max_total_time="$seconds" -max_len=4096 -timeout=10 -rss_limit_mb=1024 >"$log" 2>&1; then
