@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[path = "support/apps.rs"]
 mod apps;
@@ -71,6 +72,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let settings = Settings::from_environment()?;
     let paint = Paint { on: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
+    let mut stop = Stop::listen()?;
     let posthog = FakePostHog::start().await.context("cannot start the stand-in for PostHog")?;
     let gateway = start_gateway(&posthog).await?;
     report::welcome(paint, &gateway, &posthog.url(), settings.plan);
@@ -85,11 +87,30 @@ async fn main() -> anyhow::Result<ExitCode> {
         paint,
     };
     let start = Instant::now();
-    let interrupted = demo.run(&settings, start).await?;
+    let interrupted = demo.run(&settings, start, &mut stop).await?;
     let elapsed = start.elapsed();
     let result = demo.finish(gateway, elapsed, interrupted).await?;
     report::print(paint, &result, settings.dollars_per_gb);
     Ok(if result.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Ctrl-C or SIGTERM, heard from the start: the gateway must never be left behind.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 async fn start_gateway(posthog: &FakePostHog) -> anyhow::Result<Gateway> {
@@ -121,9 +142,7 @@ struct Demo {
 
 impl Demo {
     /// Logs second after second; true when Ctrl-C ended it early.
-    async fn run(&mut self, settings: &Settings, start: Instant) -> anyhow::Result<bool> {
-        let stop = tokio::signal::ctrl_c();
-        tokio::pin!(stop);
+    async fn run(&mut self, settings: &Settings, start: Instant, stop: &mut Stop) -> anyhow::Result<bool> {
         for second in 0..settings.plan.seconds {
             let events = self.traffic.second(second);
             self.sent_bytes += books::otlp_bytes(&events);
@@ -141,7 +160,7 @@ impl Demo {
             report::second(self.paint, &now, &self.books, settings.dollars_per_gb);
             let next = Duration::from_secs(second + 1).saturating_sub(start.elapsed());
             tokio::select! {
-                _ = &mut stop => return Ok(true),
+                () = stop.asked() => return Ok(true),
                 () = tokio::time::sleep(next) => {}
             }
         }
