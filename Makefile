@@ -14,7 +14,8 @@ setup: ## Install what the tests need: Rust 1.95, a C++ compiler, the OpenTeleme
 
 demo: ## Start the gateway with a stand-in for PostHog, send it traffic, show what is saved (DEMO_SECONDS=30 ends by itself)
 	@scripts/setup.sh rust
-	@scripts/rust.sh cargo run --quiet --release --example demo
+	@scripts/rust.sh cargo build --locked --bin lipservice --example demo
+	@scripts/rust.sh cargo run --quiet --locked --example demo
 
 test: ## Install, then run every check and test there is
 	@scripts/test.sh
