@@ -32,5 +32,5 @@ step "done"
 grep '^SKIPPED' "$log" || true
 [ -z "$broken" ] || echo "FAILED:$broken"
 awk '/^test result:/ { passed += $4; failed += $6; ignored += $8 }
-    END { printf "%d passed, %d failed, %d ignored\n", passed, failed, ignored; exit passed == 0 }' "$log"
+    END { printf "%d passed, %d failed, %d skipped\n", passed, failed, ignored; exit passed == 0 }' "$log"
 [ -z "$broken" ]
