@@ -83,7 +83,7 @@ async fn gateway_tokens_open_the_door_and_stay_here() {
         let answer = soon(grpc.export(request)).await;
         assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), code);
     }
-    assert_eq!(running.metric("lipservice_receiver_auth_failures_total", &[]), 5.0);
+    assert_eq!(running.metric("lipservice_receiver_auth_failures", &[]), 5.0);
     drop((client, grpc));
     let recorder = running.stop().await;
     let tokens: Vec<_> = recorder.logs.lock().iter().map(|one| one.token.clone()).collect();

@@ -65,8 +65,8 @@ async fn broken_grpc_calls() {
         expected_refusals += usize::from(status != "0");
     }
     drop(client);
-    assert_eq!(running.metric("lipservice_receiver_requests_total", &["grpc", "logs", "OK"]), 3.0);
-    assert_eq!(running.metric("lipservice_receiver_requests_total", &["grpc", "logs", "framing"]), 8.0);
+    assert_eq!(running.metric("lipservice_receiver_requests", &["grpc", "logs", "OK"]), 3.0);
+    assert_eq!(running.metric("lipservice_receiver_requests", &["grpc", "logs", "framing"]), 8.0);
     let recorder = running.stop().await;
     assert_eq!((recorder.logs.lock().len(), recorder.refused.lock().len()), (3, expected_refusals));
 }

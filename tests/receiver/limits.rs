@@ -191,7 +191,7 @@ async fn connections_are_bounded_over_both_protocols() {
     let first = Socket::connect(running.grpc).await;
     until("the first is open", || running.stats.connections() == 1).await;
     assert_eq!(Socket::connect(running.http).await.rest().await, "");
-    assert_eq!(running.metric("lipservice_receiver_connections_refused_total", &["http"]), 1.0);
+    assert_eq!(running.metric("lipservice_receiver_connections_refused", &["http"]), 1.0);
     drop(first);
     until("it is closed", || running.stats.connections() == 0).await;
     let mut socket = Socket::connect(running.http).await;

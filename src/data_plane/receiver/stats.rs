@@ -121,25 +121,25 @@ impl ReceiverStats {
                     let code = if transport == "grpc" { row.3 } else { http.as_str() };
                     let reason = row.0.label();
                     let labels = [labels[0], labels[1], ("signal", signal), ("code", code), ("reason", reason)];
-                    out.counter("lipservice_receiver_requests_total", "Requests answered", &labels, count);
+                    out.counter("lipservice_receiver_requests", "Requests answered", &labels, count);
                 }
             }
         }
         let counters = [
-            ("lipservice_receiver_wire_bytes_in_total", "Bytes read from sockets", &port.wire_in),
-            ("lipservice_receiver_wire_bytes_out_total", "Bytes written to sockets", &port.wire_out),
-            ("lipservice_receiver_body_bytes_total", "Bytes of request bodies as received", &port.body_bytes),
-            ("lipservice_receiver_inflated_bytes_total", "Bytes of requests decompressed", &port.inflated_bytes),
-            ("lipservice_receiver_connections_total", "Connections accepted", &port.connections_total),
+            ("lipservice_receiver_wire_bytes_in", "Bytes read from sockets", &port.wire_in),
+            ("lipservice_receiver_wire_bytes_out", "Bytes written to sockets", &port.wire_out),
+            ("lipservice_receiver_body_bytes", "Bytes of request bodies as received", &port.body_bytes),
+            ("lipservice_receiver_inflated_bytes", "Bytes of requests decompressed", &port.inflated_bytes),
+            ("lipservice_receiver_connections_accepted", "Connections accepted", &port.connections_total),
             (
-                "lipservice_receiver_connections_refused_total",
+                "lipservice_receiver_connections_refused",
                 "Connections closed because `max_connections` were open",
                 &port.connections_refused,
             ),
-            ("lipservice_receiver_tls_failures_total", "TLS handshakes that failed", &port.handshakes_failed),
-            ("lipservice_receiver_auth_failures_total", "Requests refused for their token", &port.auth_failures),
+            ("lipservice_receiver_tls_failures", "TLS handshakes that failed", &port.handshakes_failed),
+            ("lipservice_receiver_auth_failures", "Requests refused for their token", &port.auth_failures),
             (
-                "lipservice_receiver_connections_cut_total",
+                "lipservice_receiver_connections_cut",
                 "Connections cut because they did not end within the drain time",
                 &port.connections_cut,
             ),
