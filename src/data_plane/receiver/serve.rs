@@ -34,13 +34,13 @@ use crate::units::ByteSize;
 
 /// A frame as large as HTTP/2 senders may fill; most of a gRPC receive is the copying of small frames.
 const MAX_FRAME_BYTES: u32 = 1 << 20;
-/// What a sender may have under way on one stream, and on a connection.
-const STREAM_WINDOW_BYTES: u32 = 8 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// What a sender may have under way on one stream, and on a connection. Larger ones cost memory and gain nothing.
+const STREAM_WINDOW_BYTES: u32 = 2 << 20;
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
 /// Headers of one request.
 const MAX_HEADER_LIST_BYTES: u32 = 16 << 10;
-/// hyper's read and write buffer on HTTP/1.
-const MAX_HTTP1_BUFFER_BYTES: usize = 1 << 20;
+/// hyper's read and write buffer on HTTP/1. Larger ones leave the processor's cache.
+const MAX_HTTP1_BUFFER_BYTES: usize = 400 << 10;
 /// A TLS handshake has to be over by then.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// After being told to go, a connection without requests is cut.
