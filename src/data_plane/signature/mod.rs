@@ -10,6 +10,7 @@
 
 pub mod mask;
 pub mod text;
+mod words;
 
 use std::fmt;
 
