@@ -16,6 +16,11 @@ pub const RANDOMNESS_RANGE: u64 = 1 << 56;
 /// Hex digits of a full threshold.
 const HEX_DIGITS: usize = 14;
 
+/// The probability with which threshold `t` keeps.
+pub fn probability(t: u64) -> f64 {
+    RANDOMNESS_RANGE.saturating_sub(t) as f64 / RANDOMNESS_RANGE as f64
+}
+
 /// Reads a threshold as carried by `sampling.threshold`: 1 to 14 hex digits, extended with zeros on the right.
 pub fn parse_threshold(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > HEX_DIGITS {
