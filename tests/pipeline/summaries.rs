@@ -100,3 +100,22 @@ fn patterns_beyond_the_bound_share_an_entry_that_is_counted() {
     let reported: i64 = bench.arrived().iter().map(|(_, r)| int_at(&r.attributes, "lip.records").unwrap()).sum();
     assert_eq!(reported, 2_000, "what has no entry of its own is reported all the same");
 }
+
+#[test]
+fn what_a_policy_redacts_is_in_no_template_example_or_summary() {
+    let policies = "policies:
+- id: redact
+  name: redact
+  log:
+    match: [{log_field: body, contains: password}]
+    transform: {redact: [{log_field: body, regex: 'password \\w+', replacement: 'password [hidden]'}]}
+- {id: noise, name: noise, log: {match: [{log_field: body, contains: password}], keep: none}}";
+    let bench = Bench::new(&SamplerConfig::default(), policies);
+    bench.pass("web", vec![record(9, "login with password swordfish failed")]);
+    let row = &bench.pipeline.table.snapshot(super::START, 1).rows[0];
+    assert!(row.example.contains("[hidden]") && row.template.contains("[hidden]"), "{row:?}");
+    bench.pipeline.summarise();
+    let summaries = bench.arrived();
+    assert_eq!(summaries.len(), 1);
+    assert!(!format!("{summaries:?} {row:?}").contains("swordfish"), "{summaries:?} {row:?}");
+}

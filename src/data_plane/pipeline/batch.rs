@@ -20,6 +20,7 @@ use crate::data_plane::receiver::Received;
 use crate::data_plane::sampler::summary::put_threshold;
 use crate::data_plane::sampler::{Decision, Facts, Incoming, ThresholdText, decide as decide_record};
 use crate::data_plane::signature::{Signature, Signer};
+use crate::data_plane::view::wire::put_len_field;
 use crate::data_plane::view::{
     Action, AnyValueRef, LogIndex, RecordRef, ResourceRef, ResourceSpan, ScopeRef, Span, SplicePlan, ViewError,
 };
@@ -216,7 +217,7 @@ impl Batch<'_> {
         let Scratch { cells, signer, matches, .. } = scratch;
         let bytes = record.span.field.len() as u64;
         loop {
-            let cell = cells.get(key, || self.pipeline.table.cell(key, || texts(signer, record)));
+            let cell = cells.get(key, || self.pipeline.table.cell(key, || self.texts(signer, record, block, matches)));
             let decided = cell.record(self.window, self.now, bytes, |sight| {
                 let mut resolution = Resolution::UNMATCHED;
                 let ask = || {
@@ -236,6 +237,37 @@ impl Batch<'_> {
                 Some(decided) => return decided,
                 None => cells.forget(key),
             }
+        }
+    }
+
+    /// Template and example of a pattern seen for the first time. They are shown and sent in summaries, so they are
+    /// taken from the record as policies rewrite it: what a policy redacts must not leave by this door.
+    #[cold]
+    fn texts(
+        &self,
+        signer: &mut Signer,
+        record: RecordRef<'_>,
+        block: &Block<'_>,
+        matches: &Matches,
+    ) -> (Box<str>, Box<str>) {
+        if !self.policy.transforms(matches) {
+            return texts(signer, record);
+        }
+        // An edit of its own: the record may yet be dropped, and must then leave no trace in its block.
+        let mut edit = Edit::default();
+        edit.begin_resource(block.resource.message());
+        edit.begin_scope(block.scope.message());
+        edit.begin_record(record.payload());
+        self.policy.apply(matches, &mut edit);
+        let message = edit.record().unwrap_or(record.payload());
+        let (mut scope_logs, mut resource_logs, mut request) = (Vec::new(), Vec::new(), Vec::new());
+        put_len_field(&mut scope_logs, 2, message);
+        put_len_field(&mut resource_logs, 2, &scope_logs);
+        put_len_field(&mut request, 1, &resource_logs);
+        let mut index = LogIndex::default();
+        match index.read(&request) {
+            Ok(()) if !index.records.is_empty() => texts(signer, index.record(&request, 0)),
+            _ => ("(rewritten by a policy)".into(), "".into()),
         }
     }
 
@@ -270,8 +302,7 @@ impl Batch<'_> {
     }
 }
 
-/// Template and example of a pattern seen for the first time.
-#[cold]
+/// Template and example of a record's text.
 fn texts(signer: &mut Signer, record: RecordRef<'_>) -> (Box<str>, Box<str>) {
     let template = cut(&signer.template(record), MAX_TEMPLATE_BYTES);
     let mut text = Vec::new();
