@@ -8,6 +8,7 @@ mod docs;
 mod exporter;
 mod gateway;
 mod json;
+mod patterns;
 mod pipeline;
 mod policy;
 mod receiver;
