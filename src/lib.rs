@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod control_plane;
 pub mod data_plane;
 pub mod gateway;
 pub mod shutdown;

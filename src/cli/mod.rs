@@ -5,6 +5,8 @@
 //! Never: is called by the rest of the library.
 
 mod config_args;
+mod input;
+mod patterns;
 mod policy;
 mod print_config;
 mod run;
@@ -32,6 +34,8 @@ enum Command {
     Validate(validate::Args),
     /// Print the configuration as it takes effect, defaults filled in and secrets hidden.
     PrintConfig(print_config::Args),
+    /// Show the patterns of a log file.
+    Patterns(patterns::Args),
     /// Work with sampling policies.
     Policy(policy::Args),
     /// Send a log file as OTLP.
@@ -48,6 +52,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::PrintConfig(args) => print_config::run(args),
+        Command::Patterns(args) => patterns::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Send(args) => send::run(*args),
         Command::Signature(args) => signature::run(args),

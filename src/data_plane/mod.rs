@@ -7,6 +7,7 @@
 
 pub mod exporter;
 pub mod ledger;
+pub mod pattern;
 pub mod pipeline;
 pub mod policy;
 pub mod receiver;

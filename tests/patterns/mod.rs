@@ -1,6 +1,8 @@
 //! How well lines are grouped by kind, on labelled lines of real programs.
 
+mod command;
 pub mod evaluate;
+mod mining;
 
 use std::io::Write as _;
 use std::process::Command;

@@ -18,10 +18,16 @@ pub struct Exception {
     pub reason: &'static str,
 }
 
-/// main → cli → gateway → data_plane → (telemetry, shutdown, clock, units). A part that is not here is an offence.
+/// main → cli → gateway → control_plane → data_plane → (telemetry, shutdown, clock, units). A part that is not here is an offence.
 pub const GROUPS: &[Group] = &[
-    Group { module: "cli", may_name: &["gateway", "config", "data_plane", "telemetry", "shutdown", "clock", "units"] },
-    Group { module: "gateway", may_name: &["config", "data_plane", "telemetry", "shutdown", "clock", "units"] },
+    Group {
+        module: "cli",
+        may_name: &["gateway", "config", "control_plane", "data_plane", "telemetry", "shutdown", "clock", "units"],
+    },
+    Group {
+        module: "gateway",
+        may_name: &["config", "control_plane", "data_plane", "telemetry", "shutdown", "clock", "units"],
+    },
     // Composes the parts' own settings and knows nothing else of them.
     Group {
         module: "config",
@@ -94,6 +100,11 @@ pub const GROUPS: &[Group] = &[
         module: "data_plane::window",
         may_name: &["data_plane::signature", "data_plane::view", "telemetry", "clock", "units"],
     },
+    Group { module: "control_plane::analysis::mining", may_name: &["data_plane::pattern"] },
+    Group { module: "control_plane::analysis", may_name: &[] },
+    // Its mod.rs only, which names the parts.
+    Group { module: "control_plane", may_name: &[] },
+    Group { module: "data_plane::pattern", may_name: &["data_plane::signature"] },
     Group { module: "data_plane::signature", may_name: &["data_plane::view"] },
     Group { module: "data_plane::view", may_name: &[] },
     Group { module: "telemetry", may_name: &["shutdown", "clock", "units"] },
