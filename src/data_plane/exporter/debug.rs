@@ -13,6 +13,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::accounts::FailReason;
+use super::body::Body;
 use super::config::Verbosity;
 use super::dispatcher::{Delivery, Sink};
 use super::outcome::Outcome;
@@ -53,8 +54,8 @@ impl<W: Write + Send + 'static> Debug<W> {
 }
 
 impl<W: Write + Send + 'static> Sink for Debug<W> {
-    fn deliver<'a>(&'a self, body: &'a Bytes, records: u64, _token: Option<&'a str>) -> Delivery<'a> {
-        Box::pin(self.print(body.clone(), records))
+    fn deliver<'a>(&'a self, body: &'a Body, records: u64, _token: Option<&'a str>) -> Delivery<'a> {
+        Box::pin(self.print(body.whole(), records))
     }
 }
 
@@ -286,7 +287,7 @@ mod tests {
                 Ok(())
             }
         }
-        let body: Bytes = json::decode(REQUEST.as_bytes()).unwrap().into();
+        let body = Body::from(json::decode(REQUEST.as_bytes()).unwrap());
         let outcome = Debug::new(Verbosity::Normal, Closed).deliver(&body, 2, None).await;
         assert!(matches!(outcome, Outcome::Refused { reason: FailReason::Rejected, .. }), "{outcome:?}");
         let outcome = Debug::new(Verbosity::Basic, Vec::new()).deliver(&body, 2, None).await;

@@ -19,11 +19,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::accounts::{Accounts, Claim};
 use super::backoff::Backoff;
+use super::body::Body;
 use super::job::{Job, Part, Rules};
 use super::lanes::{Item, LaneId, Lanes, Token, Work};
 use super::outcome::Outcome;
 use super::throttle::Throttle;
 use crate::data_plane::view::regroup;
+
+/// Requests smaller than this on average are grouped under shared blocks. A resource takes some 400 bytes: below this, to
+/// repeat it costs more than one byte in a hundred, which is billed; above, grouping costs more than it saves.
+const GROUPED_BYTES: usize = 32 << 10;
 
 /// What a delivery resolves to.
 pub type Delivery<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
@@ -31,7 +36,7 @@ pub type Delivery<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 /// Where batches go.
 pub trait Sink: Send + Sync + 'static {
     /// Sends one body with `records` records, once. Must end by itself (a time limit), and may be dropped half-way.
-    fn deliver<'a>(&'a self, body: &'a Bytes, records: u64, token: Option<&'a str>) -> Delivery<'a>;
+    fn deliver<'a>(&'a self, body: &'a Body, records: u64, token: Option<&'a str>) -> Delivery<'a>;
 
     /// Called once nothing more will be delivered.
     fn close(&self) {}
@@ -147,25 +152,72 @@ impl Slot {
     }
 }
 
-/// Makes bodies of at most `batch_bytes` of queued requests; one request that fits is passed on as it is.
-pub(super) fn batches(items: Vec<Item>, batch_bytes: usize) -> Vec<(Bytes, Claim)> {
-    let mut bodies = Vec::with_capacity(items.len());
+/// Makes bodies of at most `batch_bytes` of queued requests. Requests that are large on average go out as they are, one
+/// after the other; small ones are written anew under shared blocks.
+pub(super) fn batches(items: Vec<Item>, batch_bytes: usize) -> Vec<(Body, Claim)> {
+    let mut bodies: Vec<Bytes> = Vec::with_capacity(items.len());
     let mut claims = items.into_iter().map(|item| {
         bodies.push(item.body);
         item.claim
     });
     let Some(mut claim) = claims.next() else { return Vec::new() };
     claims.for_each(|other| claim.absorb(other));
-    if let [body] = bodies.as_slice()
-        && body.len() <= batch_bytes
-    {
-        return vec![(body.clone(), claim)];
+    let total: usize = bodies.iter().map(Bytes::len).sum();
+    if total <= batch_bytes && (bodies.len() == 1 || total / bodies.len() >= GROUPED_BYTES) {
+        return vec![(Body::chain(bodies), claim)];
     }
     let requests: Vec<&[u8]> = bodies.iter().map(|body| &body[..]).collect();
-    let mut grouped: Vec<(Bytes, u64)> = Vec::new();
+    let mut grouped: Vec<(Body, u64)> = Vec::new();
     regroup(&requests, batch_bytes, |body, records| grouped.push((body.into(), records)));
     let Some((last, _)) = grouped.pop() else { return Vec::new() };
     let mut batches: Vec<_> = grouped.into_iter().map(|(body, records)| (body, claim.split_off(records))).collect();
     batches.push((last, claim));
     batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulation::request;
+    use super::*;
+    use crate::data_plane::view::LogIndex;
+
+    fn items(accounts: &Arc<Accounts>, bodies: &[Bytes]) -> Vec<Item> {
+        let item = |body: &Bytes| {
+            let mut index = LogIndex::default();
+            index.read(body).unwrap();
+            assert!(accounts.reserve(body.len()));
+            let claim = accounts.accept(body.len(), body.len(), index.records.len() as u64);
+            Item { body: body.clone(), claim, arrived: Instant::now() }
+        };
+        bodies.iter().map(item).collect()
+    }
+
+    #[test]
+    fn large_requests_go_out_in_a_row_and_small_ones_grouped() {
+        let accounts = Accounts::new(usize::MAX);
+        let (small, large) = (request(0..3), request(0..6000));
+        assert!(large.len() >= GROUPED_BYTES);
+        // (requests, limit) to (bodies, resource blocks, whether the bytes are those of the requests)
+        for (bodies, limit, expected) in [
+            (vec![small.clone()], 1 << 20, (1, 1, true)),
+            (vec![small.clone(), small.clone()], 1 << 20, (1, 1, false)),
+            (vec![large.clone(), large.clone(), small.clone()], 1 << 20, (1, 3, true)),
+            (vec![large.clone(), large.clone()], 2 * large.len(), (1, 2, true)),
+            (vec![large.clone(), large.clone()], 2 * large.len() - 100, (2, 2, false)),
+        ] {
+            let batches = batches(items(&accounts, &bodies), limit);
+            let (mut resources, mut bytes) = (0, Vec::new());
+            for (body, claim) in &batches {
+                let whole = body.whole();
+                let mut index = LogIndex::default();
+                index.read(&whole).unwrap();
+                assert_eq!(index.records.len() as u64, claim.records());
+                assert!(body.len() <= limit);
+                resources += index.resources.len();
+                bytes.extend_from_slice(&whole);
+            }
+            assert_eq!((batches.len(), resources, bytes == bodies.concat()), expected, "{} {limit}", bodies.len());
+            batches.into_iter().for_each(|(_, claim)| claim.sent(0));
+        }
+    }
 }

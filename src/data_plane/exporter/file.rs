@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 
 use super::ExporterError;
 use super::accounts::FailReason;
+use super::body::Body;
 use super::config::FileConfig;
 use super::dispatcher::{Delivery, Sink};
 use super::outcome::Outcome;
@@ -97,8 +98,8 @@ impl State {
 }
 
 impl Sink for JsonFile {
-    fn deliver<'a>(&'a self, body: &'a Bytes, _records: u64, _token: Option<&'a str>) -> Delivery<'a> {
-        Box::pin(self.append(body.clone()))
+    fn deliver<'a>(&'a self, body: &'a Body, _records: u64, _token: Option<&'a str>) -> Delivery<'a> {
+        Box::pin(self.append(body.whole()))
     }
 
     fn close(&self) {
@@ -120,7 +121,7 @@ mod tests {
     }
 
     async fn append(file: &JsonFile) -> Outcome {
-        let body: Bytes = json::decode(LINE.as_bytes()).unwrap().into();
+        let body = Body::from(json::decode(LINE.as_bytes()).unwrap());
         file.deliver(&body, 1, None).await
     }
 

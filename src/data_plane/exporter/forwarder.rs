@@ -173,7 +173,7 @@ impl Forwarder {
             ForwardKind::Traces => &shared.traces,
             ForwardKind::Metrics => &shared.metrics,
         };
-        let answer = shared.client.post(url, body, token).await.map_err(|error| match error {
+        let answer = shared.client.post(url, &body.clone().into(), token).await.map_err(|error| match error {
             SendError::Unreachable(why) => ForwardError::Retryable {
                 message: format!("cannot reach {}: {why}", shared.name),
                 retry_after: DEFAULT_WAIT,

@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::{Certificate, Client, Identity, Method, Request, Url, redirect};
 
 use super::ExporterError;
+use super::body::Body;
 use super::compress;
 use super::config::{ClientTlsConfig, Compression};
 use crate::units::Secret;
@@ -137,7 +137,7 @@ impl HttpClient {
     }
 
     /// POSTs `body`, once.
-    pub(super) async fn post(&self, url: &Url, body: &Bytes, token: Option<&str>) -> Result<Answer, SendError> {
+    pub(super) async fn post(&self, url: &Url, body: &Body, token: Option<&str>) -> Result<Answer, SendError> {
         let mut headers = self.headers.clone();
         if let (Identification::PassThrough, Some(token)) = (&self.identification, token) {
             let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
@@ -151,7 +151,7 @@ impl HttpClient {
         let wire_bytes = wire.len();
         let mut request = Request::new(Method::POST, url.clone());
         *request.headers_mut() = headers;
-        *request.body_mut() = Some(wire.into());
+        *request.body_mut() = Some(wire.into_http());
         *request.timeout_mut() = Some(self.timeout);
         let mut response =
             self.client.execute(request).await.map_err(|error| SendError::Unreachable(chain(&error.without_url())))?;

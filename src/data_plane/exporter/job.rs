@@ -13,11 +13,11 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::accounts::{Accounts, Claim, FailReason};
 use super::backoff::Backoff;
+use super::body::Body;
 use super::outcome::Outcome;
 use crate::data_plane::view::halves;
 
@@ -30,7 +30,7 @@ const HOPELESS: u32 = 16;
 /// A body and the records in it.
 #[derive(Debug)]
 pub(super) struct Part {
-    pub(super) body: Bytes,
+    pub(super) body: Body,
     pub(super) claim: Claim,
     /// Answers of 500 so far.
     tries: u32,
@@ -40,7 +40,7 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(body: Bytes, claim: Claim, successes_seen: u64) -> Self {
+    pub(super) fn new(body: Body, claim: Claim, successes_seen: u64) -> Self {
         Part { body, claim, tries: 0, strikes: 0, successes_seen }
     }
 }
@@ -271,7 +271,7 @@ impl Job {
 
     /// Replaces a part by its halves, the first of them current; gives it back when it cannot be cut.
     fn cut(&mut self, mut part: Part, rules: &Rules<'_>) -> Result<(), Part> {
-        let Ok(Some([(first, first_records), (second, _)])) = halves(&part.body) else { return Err(part) };
+        let Ok(Some([(first, first_records), (second, _)])) = halves(&part.body.whole()) else { return Err(part) };
         rules.accounts.note(|stats| stats.bisections += 1);
         let first_claim = part.claim.split_off(first_records);
         self.parts.push(Part::new(second.into(), part.claim, part.successes_seen));

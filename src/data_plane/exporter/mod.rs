@@ -2,7 +2,8 @@
 //!
 //! Purpose: deliver what was kept, once accepted, or say that it failed; push back before accepting what does not fit.
 //! Promises: accepted = sent + failed + waiting, in records, at every moment; the queue is bounded in bytes; a
-//! reservation that is submitted is never refused; requests are grouped under shared resource and scope blocks.
+//! reservation that is submitted is never refused; small requests are grouped under shared resource and scope
+//! blocks, larger ones go out one after the other.
 //! Never: decides what is kept, changes a record, or mixes the records of two tokens in one request.
 //!
 //! `accounts` keeps the books; `lanes` says who is next, `job` what an answer means for a batch, `outcome` what a status
@@ -13,6 +14,7 @@ pub mod config;
 
 mod accounts;
 mod backoff;
+mod body;
 mod compress;
 mod debug;
 mod dispatcher;
@@ -52,6 +54,7 @@ use lanes::{Item, LaneLimits, Lanes};
 use otlp_http::OtlpHttp;
 
 pub use accounts::{ExporterStats, FailReason, Failed, REQUEST_OVERHEAD_BYTES};
+pub use body::Body;
 pub use dispatcher::{Delivery, Sink};
 pub use forwarder::{ForwardError, ForwardKind, Forwarder};
 pub use outcome::{Outcome, Preset, classify};

@@ -4,12 +4,12 @@
 //! Promises: a partial success counts the rejected records and is never sent again; a 2xx is believed whatever its body.
 //! Never: decodes an answer of PostHog's (it is the JSON `{}` whatever was sent), retries, or queues.
 
-use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message;
 use reqwest::Url;
 
 use super::accounts::FailReason;
+use super::body::Body;
 use super::config::{ClientTlsConfig, OtlpHttpConfig, PostHogConfig};
 use super::dispatcher::{Delivery, Sink};
 use super::http_client::{Answer, HttpClient, HttpSettings, SendError, parse_url};
@@ -64,7 +64,7 @@ impl OtlpHttp {
         self.client.passes_token()
     }
 
-    async fn send(&self, body: &Bytes, token: Option<&str>) -> Outcome {
+    async fn send(&self, body: &Body, token: Option<&str>) -> Outcome {
         if self.preset == Preset::PostHog && self.client.passes_token() && token.is_none_or(str::is_empty) {
             let why = "there is no project token: set the exporter's token, or have the clients send theirs";
             return Outcome::Refused { reason: FailReason::Unauthorized, why: why.into() };
@@ -94,7 +94,7 @@ impl OtlpHttp {
 }
 
 impl Sink for OtlpHttp {
-    fn deliver<'a>(&'a self, body: &'a Bytes, _records: u64, token: Option<&'a str>) -> Delivery<'a> {
+    fn deliver<'a>(&'a self, body: &'a Body, _records: u64, token: Option<&'a str>) -> Delivery<'a> {
         Box::pin(self.send(body, token))
     }
 }

@@ -177,7 +177,7 @@ impl Simulation {
     fn take_off(&mut self, lane: LaneId, job: Job, token: Option<Arc<str>>, backlog: Vec<Job>) {
         let Some(part) = job.current() else { return };
         let bytes = part.body.len();
-        let attempt = Attempt { at: self.elapsed(), bytes, token: token.clone(), records: numbers(&part.body) };
+        let attempt = Attempt { at: self.elapsed(), bytes, token: token.clone(), records: numbers(&part.body.whole()) };
         assert_eq!(attempt.records.len() as u64, part.claim.records());
         assert!(!attempt.records.is_empty(), "never an empty envelope");
         let (outcome, latency) = (self.world)(&attempt);

@@ -15,7 +15,7 @@ use super::{Pipeline, Wiring};
 use crate::clock::UnixNanos;
 use crate::data_plane::exporter::Outgoing;
 use crate::data_plane::ledger::Entry;
-use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution};
+use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution, trace_randomness};
 use crate::data_plane::receiver::Received;
 use crate::data_plane::sampler::summary::put_threshold;
 use crate::data_plane::sampler::{Decision, Facts, Incoming, ThresholdText, decide as decide_record};
@@ -33,12 +33,19 @@ const MAX_EXAMPLE_BYTES: usize = 256;
 /// Records beyond which a scratch gives its buffers back to the allocator (about 8 MiB of index).
 const MAX_IDLE_RECORDS: usize = 1 << 16;
 
+/// A request forwarded whole is copied up to this size: it may be a small part of its connection's read buffer, and the
+/// queue, which counts its own bytes only, would hold all of that for as long as the destination is away.
+const COPIED_BYTES: usize = 64 << 10;
+
 /// Buffers of one request at a time, reused.
 pub(super) struct Scratch {
     pub(super) index: LogIndex,
     pub(super) entry: Entry,
     signer: Signer,
     signatures: Vec<Signature>,
+    /// What the trace ids say for the decision. Read in the first pass: in the second, the record's bytes have left the
+    /// cache when the request is large.
+    traces: Vec<Option<u64>>,
     plan: SplicePlan,
     candidates: Candidates,
     matches: Matches,
@@ -54,6 +61,7 @@ impl Default for Scratch {
             entry: Entry::default(),
             signer: Signer::default(),
             signatures: Vec::new(),
+            traces: Vec::new(),
             plan: SplicePlan::default(),
             candidates: Candidates::default(),
             matches: Matches::default(),
@@ -70,8 +78,12 @@ impl Scratch {
         self.entry.clear();
         self.plan.clear();
         self.signatures.clear();
-        let (signer, signatures) = (&mut self.signer, &mut self.signatures);
-        self.index.parse(body, |record| signatures.push(signer.sign(record)))
+        self.traces.clear();
+        let Scratch { signer, signatures, traces, .. } = self;
+        self.index.parse(body, |record| {
+            signatures.push(signer.sign(record));
+            traces.push(trace_randomness(record.trace_id()));
+        })
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -84,6 +96,7 @@ impl Scratch {
             self.index = LogIndex::default();
             self.plan = SplicePlan::default();
             self.signatures = Vec::new();
+            self.traces = Vec::new();
         }
     }
 }
@@ -132,7 +145,10 @@ fn write(scratch: &mut Scratch, index: &LogIndex, request: &Received) -> Option<
         return None;
     }
     let body = if scratch.plan.is_identity() {
-        request.body.clone()
+        match request.body.len() {
+            ..=COPIED_BYTES => Bytes::copy_from_slice(&request.body),
+            _ => request.body.clone(),
+        }
     } else {
         let dropped: usize = std::iter::zip(&scratch.plan.actions, &index.records)
             .filter(|(action, _)| **action == Action::Drop)
@@ -187,7 +203,7 @@ impl Batch<'_> {
         self.policy.matches(&scratch.candidates, record, block.resource, block.scope, signature, matches);
         let band = Band::of(record.span.severity_number, record.severity_text());
         let facts = Facts {
-            incoming: Incoming::of(record, || scratch.rng.next_u64()),
+            incoming: Incoming::of(record, scratch.traces[i], || scratch.rng.next_u64()),
             is_summary: record.span.is_summary,
             protected_by: matches.protected,
             severity_protected: self.wiring.protect_from.is_some_and(|from| band >= from),

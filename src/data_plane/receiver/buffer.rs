@@ -21,6 +21,8 @@ const MAX_FREE_BUFFERS: usize = 8;
 const MAX_FREE_BUFFER_BYTES: usize = 16 << 20;
 /// and no more than this together.
 const MAX_FREE_BYTES: usize = 32 << 20;
+/// A body that is to come to this much at most gets its memory at once.
+const EAGER_BYTES: usize = 8 << 20;
 /// Below this size the allocator is as fast as the pool.
 const SMALL_BYTES: usize = 32 << 10;
 /// When a client that met a full gateway should try again.
@@ -40,9 +42,9 @@ impl BufferPool {
         }
         let mut free = self.free.lock();
         let best = (0..free.len()).min_by_key(|&i| {
-            let length = free[i].len();
+            let size = free[i].capacity();
             // The smallest that is large enough; failing that the largest.
-            if length >= size_hint { (0, length) } else { (1, usize::MAX - length) }
+            if size >= size_hint { (0, size) } else { (1, usize::MAX - size) }
         });
         let bytes = best.map(|i| free.swap_remove(i)).unwrap_or_default();
         Buffer { bytes, used: 0, pool: Some(Arc::clone(self)) }
@@ -97,12 +99,13 @@ impl Buffer {
         self.used = (self.used + size).min(self.bytes.len());
     }
 
-    /// Appends, growing towards `expected` bytes in all.
+    /// Appends, growing towards `expected` bytes in all: at once where that is no more than [`EAGER_BYTES`], else in steps
+    /// that double. Memory nobody wrote to is not resident, so a sender that claims much and sends little costs addresses.
     pub(super) fn extend(&mut self, data: &[u8], expected: usize) {
         let end = self.used + data.len();
         if self.bytes.capacity() < end {
-            let target = end.max((2 * self.bytes.capacity()).min(expected));
-            self.bytes.reserve_exact(target - self.bytes.len());
+            let steps = if expected <= EAGER_BYTES { expected } else { expected.min(2 * self.bytes.capacity()) };
+            self.bytes.reserve_exact(size_class(end.max(steps)) - self.bytes.len());
         }
         let reused = data.len().min(self.bytes.len() - self.used);
         self.bytes[self.used..self.used + reused].copy_from_slice(&data[..reused]);
@@ -119,6 +122,13 @@ impl Buffer {
         }
         Bytes::from_owner(self)
     }
+}
+
+/// The size to allocate for `size` bytes: the next of eight steps between two powers of two, so that bodies of about the
+/// same size fit into each other's buffers.
+fn size_class(size: usize) -> usize {
+    let step = (size.next_power_of_two() / 16).max(1);
+    size.div_ceil(step) * step
 }
 
 impl AsRef<[u8]> for Buffer {
@@ -285,6 +295,30 @@ mod tests {
         second.space(2).copy_from_slice(&[4, 5]);
         second.advance(2);
         assert_eq!(second.freeze(), Bytes::from_static(&[1, 2, 3, 4, 5]));
+    }
+
+    #[test]
+    fn a_body_of_known_size_is_never_moved_and_fits_its_likes() {
+        let pool = Arc::new(BufferPool::default());
+        let mut buffer = pool.take(5_000_000);
+        buffer.extend(&[1; 1000], 5_000_000);
+        let place = buffer.as_ref().as_ptr();
+        (0..4999).for_each(|_| buffer.extend(&[1; 1000], 5_000_000));
+        assert_eq!((buffer.as_ref().as_ptr(), buffer.len()), (place, 5_000_000));
+        drop(buffer);
+        let mut next = pool.take(5_100_000);
+        next.extend(&[2; 1000], 5_100_000);
+        assert_eq!(next.as_ref().as_ptr(), place, "the same memory, as the size is of the same class");
+        for (size, class) in [(1, 1), (33_000, 36_864), (5_000_000, 5_242_880), (8 << 20, 8 << 20)] {
+            assert_eq!(size_class(size), class);
+        }
+    }
+
+    #[test]
+    fn a_claim_beyond_reason_is_not_allocated() {
+        let mut buffer = Arc::new(BufferPool::default()).take(64 << 20);
+        buffer.extend(&[0; 1000], 64 << 20);
+        assert!(buffer.bytes.capacity() < 4000);
     }
 
     #[test]

@@ -8,7 +8,6 @@
 //! Source: OpenTelemetry "TraceState: Probability Sampling" (thresholds, randomness) and the `sampling.threshold`,
 //! `sampling.randomness` attributes that carry them on log records.
 
-use crate::data_plane::policy::trace_randomness;
 use crate::data_plane::view::{AnyValueRef, RecordRef};
 
 /// 2^56: one more than the largest randomness.
@@ -76,11 +75,11 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Reads R from `sampling.randomness`, else the low 56 bits of a valid trace id, else draws it from `fresh` (any 64
-    /// random bits): fail open, a record without a trace can still be sampled. A fresh R is drawn above the incoming
+    /// Reads R from `sampling.randomness`, else takes that of the trace id (`trace`, read when the bytes were in cache),
+    /// else draws it from `fresh` (any 64 random bits): fail open, a record without a trace can still be sampled. A fresh R is drawn above the incoming
     /// threshold, as the record is known to have passed it. An incoming threshold that R contradicts is void.
     #[inline]
-    pub fn of(record: RecordRef<'_>, fresh: impl FnOnce() -> u64) -> Self {
+    pub fn of(record: RecordRef<'_>, trace: Option<u64>, fresh: impl FnOnce() -> u64) -> Self {
         let threshold = match record.threshold() {
             Some(AnyValueRef::Str(digits)) => parse_threshold(digits).unwrap_or(0),
             _ => 0,
@@ -89,7 +88,7 @@ impl Incoming {
             Some(AnyValueRef::Str(digits)) => parse_randomness(digits),
             _ => None,
         };
-        match explicit.or_else(|| trace_randomness(record.trace_id())) {
+        match explicit.or(trace) {
             Some(randomness) if randomness >= threshold => Incoming { randomness, threshold },
             Some(randomness) => Incoming { randomness, threshold: 0 },
             None => {
@@ -115,7 +114,7 @@ pub fn stacked(incoming: u64, applied: u64, own_randomness: bool) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data_plane::policy::threshold_of;
+    use crate::data_plane::policy::{threshold_of, trace_randomness};
 
     #[test]
     fn percentages_become_thresholds_and_text() {
