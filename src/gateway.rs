@@ -7,6 +7,7 @@
 //! Never: decides what is kept.
 
 mod adapters;
+mod patterns;
 mod policies;
 mod reload;
 mod report;
@@ -35,6 +36,7 @@ use crate::telemetry::server::{self, Health, HealthReporter};
 use crate::telemetry::{MetricSource, PatternSource};
 
 use adapters::{Forwarders, Limit};
+use patterns::Learner;
 use policies::Policies;
 pub use report::{ExporterReport, Report};
 
@@ -101,6 +103,7 @@ pub struct Gateway {
     clock: Clock,
     pipeline: Arc<Pipeline>,
     policies: Arc<Policies>,
+    learner: Arc<Learner>,
     receivers: Vec<RunningReceiver>,
     exporters: Vec<RunningExporter>,
     retired: Vec<JoinHandle<report::ExporterReport>>,
@@ -136,6 +139,10 @@ impl Gateway {
         let table = PatternTable::new(&sampler.window);
         let pipeline = Arc::new(Pipeline::new(clock.clone(), table, compiled, wiring));
 
+        let learner = Arc::new(Learner::new(&sampler.patterns));
+        // What the file of patterns holds is in force before the first record.
+        learner.learn(&policies, &pipeline, clock.now());
+
         let (health, health_seen) = server::health();
         let background = Shutdown::new();
         let sources = Sources::new();
@@ -144,6 +151,7 @@ impl Gateway {
             clock,
             pipeline,
             policies,
+            learner,
             receivers: Vec::new(),
             exporters,
             retired: Vec::new(),
@@ -205,6 +213,11 @@ impl Gateway {
     /// Reads the policy files now, without waiting for the watch to notice. Returns whether they were put in force.
     pub fn reload_policies(&self) -> bool {
         self.policies.reload(&self.pipeline, self.clock.now())
+    }
+
+    /// Mines and publishes patterns now, without waiting for the interval. Blocks as long as that takes.
+    pub fn learn_patterns(&self) {
+        self.learner.learn(&self.policies, &self.pipeline, self.clock.now());
     }
 
     /// What became of every record so far.
@@ -274,6 +287,9 @@ impl Gateway {
         let stop = self.timers.clone();
         let watch = Arc::clone(&self.policies).watch(Arc::clone(&self.pipeline), self.clock.clone(), stop.clone());
         self.tasks.push(tokio::spawn(watch));
+        let (learner, policies) = (Arc::clone(&self.learner), Arc::clone(&self.policies));
+        let learn = learner.run(policies, Arc::clone(&self.pipeline), self.clock.clone(), stop.clone());
+        self.tasks.push(tokio::spawn(learn));
         if sampler.summary.enabled {
             let pipeline = Arc::clone(&self.pipeline);
             let every = tick(sampler.summary.interval.0, stop.clone(), move || {
@@ -291,7 +307,7 @@ impl Gateway {
     /// Tells the metrics server what there is to show.
     fn show(&self, forwarders: &Forwarders) {
         let mut sources: Vec<Arc<dyn MetricSource>> =
-            vec![Arc::clone(&self.pipeline) as _, Arc::clone(&self.policies) as _];
+            vec![Arc::clone(&self.pipeline) as _, Arc::clone(&self.policies) as _, Arc::clone(&self.learner) as _];
         sources.extend(self.receivers.iter().map(|receiver| Arc::clone(&receiver.stats) as Arc<dyn MetricSource>));
         sources
             .extend(self.exporters.iter().map(|running| Arc::new(running.exporter.clone()) as Arc<dyn MetricSource>));

@@ -199,6 +199,9 @@ fn sampler(mut check: Checker<'_>, config: &SamplerConfig) {
     for (index, policy) in config.policies.iter().enumerate() {
         check.require(!policy.is_empty(), &format!("policies[{index}]"), "empty", "name a file or a directory");
     }
+    let patterns = &config.patterns;
+    check.period("patterns.interval", patterns.interval);
+    check.positive("patterns.max_signatures", patterns.max_signatures as u64);
     let window = &config.window;
     check.period("window.interval", window.interval);
     check.positive("window.max_patterns", window.max_patterns as u64);

@@ -12,6 +12,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, UnixNanos};
+use crate::data_plane::pattern::Pattern;
 use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::{CompiledPolicy, Document, LoadError, PolicyWatch, load};
 use crate::shutdown::Shutdown;
@@ -23,15 +24,24 @@ const POLL: Duration = Duration::from_secs(30);
 /// The policy files of one configuration.
 pub(super) struct Policies {
     paths: Mutex<Vec<String>>,
+    /// What is in force: the documents of the files, and the patterns that were learned.
+    sources: Mutex<Sources>,
     reloads: AtomicU64,
     failures: AtomicU64,
     unreadable: AtomicU64,
+}
+
+#[derive(Default)]
+struct Sources {
+    documents: Vec<Document>,
+    learned: Vec<Pattern>,
 }
 
 impl Policies {
     pub(super) fn new(paths: &[String]) -> Self {
         Policies {
             paths: Mutex::new(paths.to_vec()),
+            sources: Mutex::default(),
             reloads: AtomicU64::new(0),
             failures: AtomicU64::new(0),
             unreadable: AtomicU64::new(0),
@@ -55,7 +65,21 @@ impl Policies {
         }
         let policy = CompiledPolicy::compile(&documents, now, None);
         log_problems(&policy);
+        self.sources.lock().documents = documents;
         policy
+    }
+
+    /// Puts learned patterns in force beside the policies, if they are others than those that are.
+    pub(super) fn publish(&self, learned: Vec<Pattern>, pipeline: &Pipeline, now: UnixNanos) {
+        let mut sources = self.sources.lock();
+        if sources.learned == learned {
+            return;
+        }
+        sources.learned = learned;
+        let Sources { documents, learned } = &*sources;
+        let policy = CompiledPolicy::compile_with(documents, learned, now, Some(&pipeline.policy()));
+        tracing::info!(patterns = policy.catalogue().patterns().len(), "patterns published");
+        pipeline.set_policy(policy);
     }
 
     /// Reads all files again; returns whether they were put in force.
@@ -63,7 +87,10 @@ impl Policies {
         let paths = self.paths.lock();
         match load(&paths) {
             Ok(documents) => {
-                let policy = CompiledPolicy::compile(&documents, now, Some(&pipeline.policy()));
+                let mut sources = self.sources.lock();
+                sources.documents = documents;
+                let Sources { documents, learned } = &*sources;
+                let policy = CompiledPolicy::compile_with(documents, learned, now, Some(&pipeline.policy()));
                 log_problems(&policy);
                 tracing::info!(policies = policy.len(), broken = policy.problems().len(), "policies reloaded");
                 pipeline.set_policy(policy);

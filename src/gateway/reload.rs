@@ -39,6 +39,7 @@ impl Gateway {
         }
         self.config = config;
         self.policies.set_paths(&sampler.policies);
+        self.learner.configure(&sampler.patterns);
         self.reload_policies();
         self.timers.trigger();
         self.timers = self.background.child();
@@ -97,6 +98,11 @@ impl Gateway {
         let (old, new) = (&self.config, config);
         for (setting, changed) in [
             ("processors.sampler.window", sampler_of(old).window != sampler_of(new).window),
+            ("processors.sampler.patterns.file", sampler_of(old).patterns.file != sampler_of(new).patterns.file),
+            (
+                "processors.sampler.patterns.max_signatures",
+                sampler_of(old).patterns.max_signatures != sampler_of(new).patterns.max_signatures,
+            ),
             ("service.telemetry.metrics.address", old.telemetry.metrics != new.telemetry.metrics),
             ("extensions.health_check", old.health != new.health),
         ] {

@@ -29,6 +29,6 @@ pub trait MetricSink {
 pub trait PatternSource: Send + Sync {
     /// The `limit` largest patterns of the running and the last finished window as JSON:
     /// `{"window_seconds":10,"totals":{"received","kept","dropped","refused","bytes_in","bytes_kept"},"patterns":[{"service",
-    /// "severity","signature","template","records","bytes","kept","dropped","records_per_second","reason"}]}`.
+    /// "severity","pattern","signature","template","records","bytes","kept","dropped","records_per_second","reason"}]}`.
     fn patterns_json(&self, limit: usize) -> String;
 }

@@ -14,7 +14,8 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/reference.yaml");
 
 /// What stands in `config/reference.yaml` where there is no default, or where the default says too little.
-const EXAMPLES: [(&str, &str); 35] = [
+const EXAMPLES: [(&str, &str); 36] = [
+    ("processors.sampler.patterns.file", "/var/lib/lipservice/patterns.json"),
     ("receivers.otlp.protocols.grpc.tls.cert_file", "/etc/lipservice/tls/server.crt"),
     ("receivers.otlp.protocols.grpc.tls.key_file", "/etc/lipservice/tls/server.key"),
     ("receivers.otlp.protocols.grpc.tls.client_ca_file", "/etc/lipservice/tls/clients.crt"),

@@ -3,6 +3,7 @@
 mod books;
 mod flow;
 mod outage;
+mod patterns;
 mod reload;
 
 use std::path::Path;

@@ -120,7 +120,7 @@ fn read(path: &Path) -> Labelled {
 }
 
 /// The rows of a CSV text: fields between commas, quoted where they hold one, a quote doubled within quotes.
-fn rows(text: &str) -> Vec<Vec<String>> {
+pub fn rows(text: &str) -> Vec<Vec<String>> {
     let (mut rows, mut row, mut field) = (Vec::new(), Vec::new(), String::new());
     let mut is_quoted = false;
     let mut chars = text.chars().peekable();

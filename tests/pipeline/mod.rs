@@ -2,6 +2,7 @@
 
 mod cardinality;
 mod conservation;
+mod patterns;
 mod sampling;
 mod sink;
 mod summaries;

@@ -10,6 +10,7 @@ mod reload;
 mod vectors;
 
 use lipservice::clock::UnixNanos;
+use lipservice::data_plane::pattern::Grouping;
 use lipservice::data_plane::policy::{Candidates, CompiledPolicy, Document, Matches, Resolution};
 use lipservice::data_plane::signature::{Signature, Signer};
 use lipservice::data_plane::view::{LogIndex, json};
@@ -68,10 +69,17 @@ fn evaluate(
     index.read(request).unwrap();
     let record = index.record(request, 0);
     let (resource, scope) = (index.resource_of(request, record.span), index.scope_of(request, record.span));
-    let signature = signature.unwrap_or_else(|| Signer::default().sign(record));
+    let mut signer = Signer::default();
+    let grouping = match signature {
+        Some(signature) => Grouping::from(signature),
+        None => {
+            let (signature, template) = (signer.sign(record), signer.template(record));
+            Grouping { signature, pattern: policies.catalogue().resolve(signature, &template) }
+        }
+    };
     let (mut candidates, mut matches) = (Candidates::default(), Matches::default());
     policies.block(resource, scope, now, &mut candidates);
-    policies.matches(&candidates, record, resource, scope, signature, &mut matches);
+    policies.matches(&candidates, record, resource, scope, grouping, &mut matches);
     let resolution = policies.resolve(&matches, record, resource, scope, randomness, now);
     Outcome { matches, resolution }
 }

@@ -33,7 +33,8 @@ fn hex(value: &Value) -> u64 {
 #[test]
 fn matchers_match_as_the_vectors_say() {
     each(MATCH, 100, |case| {
-        let policies = valid(json!([{"id": "p", "name": "p", "log": {"match": case["match"], "keep": "none"}}]));
+        let policy = json!({"id": "p", "name": "p", "log": {"match": case["match"], "keep": "none"}});
+        let policies = valid(json!({"policies": [policy], "patterns": case["patterns"]}));
         let signature = case.get("signature").map(|text| text.as_str().unwrap().parse().unwrap());
         let outcome = evaluate(&policies, &request_of(case), signature, 0, 0);
         same("matches", &case["matches"].as_bool().unwrap(), &!outcome.matches.is_empty())

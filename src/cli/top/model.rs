@@ -54,6 +54,8 @@ pub struct Pattern {
     /// Severity band.
     pub severity: String,
     /// 16 hex digits.
+    pub pattern: String,
+    /// 16 hex digits; of a gateway that knows no patterns, what identifies the row.
     pub signature: String,
     /// Masked text.
     pub template: String,
@@ -72,6 +74,11 @@ pub struct Pattern {
 }
 
 impl Pattern {
+    /// What identifies the row.
+    pub fn id(&self) -> &str {
+        if self.pattern.is_empty() { &self.signature } else { &self.pattern }
+    }
+
     /// Share of its decided records that were kept, in percent; all of none.
     pub fn kept_percent(&self) -> f64 {
         percent(self.kept, self.kept.saturating_add(self.dropped)).unwrap_or(100.0)
@@ -164,7 +171,7 @@ impl Sort {
                 Sort::Dropped => Reverse(a.dropped).cmp(&Reverse(b.dropped)),
                 Sort::Service => a.service.cmp(&b.service).then_with(|| Reverse(a.records).cmp(&Reverse(b.records))),
             };
-            by.then_with(|| (&a.signature, &a.service, &a.severity).cmp(&(&b.signature, &b.service, &b.severity)))
+            by.then_with(|| (a.id(), &a.service, &a.severity).cmp(&(b.id(), &b.service, &b.severity)))
         });
     }
 }

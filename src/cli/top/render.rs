@@ -62,7 +62,7 @@ fn cells(pattern: &Pattern, all_bytes: u64) -> [String; 9] {
         share(pattern.kept_percent()),
         bytes(pattern.bytes),
         share(percent(pattern.bytes, all_bytes).unwrap_or(0.0)),
-        pattern.signature.clone(),
+        pattern.id().to_owned(),
         pattern.template.clone(),
     ]
 }

@@ -8,15 +8,14 @@ use super::catalogue::{Catalogue, PatternId};
 use crate::data_plane::signature::Signature;
 
 /// Signatures remembered; a power of two.
-const SLOTS: usize = 4096;
+const SLOTS: usize = 16_384;
 
 /// Direct-mapped: a signature has one place, and the last one to come holds it.
 #[derive(Debug)]
 pub struct PatternCache {
     version: u64,
     slots: Vec<(Signature, Option<PatternId>)>,
-    /// Signatures that had to leave for another.
-    pub evicted: u64,
+    evicted: u64,
 }
 
 impl Default for PatternCache {
@@ -34,19 +33,25 @@ impl PatternCache {
         }
     }
 
-    /// The pattern of a signature, from the cache or else from `resolve`.
+    /// The pattern of a signature, if it is known.
     #[inline]
-    pub fn get(&mut self, signature: Signature, resolve: impl FnOnce() -> PatternId) -> PatternId {
-        let slot = &mut self.slots[(signature.0 as usize) & (SLOTS - 1)];
-        if let (known, Some(pattern)) = *slot
-            && known == signature
-        {
-            return pattern;
+    pub fn get(&self, signature: Signature) -> Option<PatternId> {
+        match self.slots[(signature.0 as usize) & (SLOTS - 1)] {
+            (known, pattern) if known == signature => pattern,
+            _ => None,
         }
-        let pattern = resolve();
-        self.evicted += u64::from(slot.1.is_some());
+    }
+
+    /// Signatures that had to leave for another since this was asked last.
+    pub fn take_evicted(&mut self) -> u64 {
+        std::mem::take(&mut self.evicted)
+    }
+
+    /// Remembers the pattern of a signature.
+    pub fn put(&mut self, signature: Signature, pattern: PatternId) {
+        let slot = &mut self.slots[(signature.0 as usize) & (SLOTS - 1)];
+        self.evicted += u64::from(slot.1.is_some() && slot.0 != signature);
         *slot = (signature, Some(pattern));
-        pattern
     }
 }
 
@@ -58,15 +63,12 @@ mod tests {
     fn a_signature_is_resolved_once_a_catalogue() {
         let mut cache = PatternCache::default();
         let (first, second) = (Catalogue::default(), Catalogue::new(vec![super::super::Pattern::new("a <*>")]));
-        let mut asked = 0;
-        for catalogue in [&first, &first, &second, &second] {
+        for (catalogue, known) in [(&first, None), (&first, Some(1)), (&second, None), (&second, Some(1))] {
             cache.begin(catalogue);
-            cache.get(Signature(7), || {
-                asked += 1;
-                PatternId(asked)
-            });
+            assert_eq!(cache.get(Signature(7)), known.map(PatternId));
+            cache.put(Signature(7), PatternId(known.unwrap_or_default() + 1));
         }
-        assert_eq!((asked, cache.evicted), (2, 0));
+        assert_eq!(cache.evicted, 0);
     }
 
     #[test]
@@ -74,7 +76,9 @@ mod tests {
         let mut cache = PatternCache::default();
         let (a, b) = (Signature(1), Signature(1 + SLOTS as u64));
         for signature in [a, b, a] {
-            assert_eq!(cache.get(signature, || PatternId::from(signature)), PatternId::from(signature));
+            assert_eq!(cache.get(signature), None);
+            cache.put(signature, signature.into());
+            assert_eq!(cache.get(signature), Some(signature.into()));
         }
         assert_eq!(cache.evicted, 2);
     }

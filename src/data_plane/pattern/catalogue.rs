@@ -46,6 +46,22 @@ impl std::str::FromStr for PatternId {
     }
 }
 
+/// What a message belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grouping {
+    /// Its signature.
+    pub signature: Signature,
+    /// Its pattern.
+    pub pattern: PatternId,
+}
+
+impl From<Signature> for Grouping {
+    /// Of a message that no published template matches.
+    fn from(signature: Signature) -> Self {
+        Grouping { signature, pattern: signature.into() }
+    }
+}
+
 /// A published pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pattern {
@@ -81,9 +97,9 @@ impl Default for Catalogue {
 }
 
 impl Catalogue {
-    /// Compiles patterns. Of two with the same template, forms and parents are put together; a form that two patterns
-    /// claim belongs to the one whose template comes first in the order of bytes.
-    pub fn new(mut patterns: Vec<Pattern>) -> Self {
+    /// Patterns as a catalogue holds them: in the order of their templates, `most` at most, each with its id. Of two with the
+    /// same template, forms and parents are put together.
+    pub fn in_order(mut patterns: Vec<Pattern>, most: usize) -> Vec<Pattern> {
         patterns.sort_by(|a, b| (&a.template, &a.forms).cmp(&(&b.template, &b.forms)));
         patterns.dedup_by(|later, first| {
             let is_same = later.template == first.template;
@@ -93,8 +109,7 @@ impl Catalogue {
             }
             is_same
         });
-        let mut trie = Trie::new();
-        let mut version = 0;
+        patterns.truncate(most);
         for pattern in &mut patterns {
             pattern.id = PatternId::of(&pattern.template);
             pattern.parents.sort_unstable();
@@ -102,6 +117,14 @@ impl Catalogue {
             pattern.forms.sort_unstable();
             pattern.forms.dedup();
         }
+        patterns
+    }
+
+    /// Compiles patterns. A form that two patterns claim belongs to the one whose template comes first in the order of bytes.
+    pub fn new(patterns: Vec<Pattern>) -> Self {
+        let patterns = Self::in_order(patterns, usize::MAX);
+        let mut trie = Trie::new();
+        let mut version = 0;
         // Templates before forms: a form never takes the place of another pattern's template.
         for (i, pattern) in patterns.iter().enumerate() {
             insert(&mut trie, &pattern.template, i as u32);

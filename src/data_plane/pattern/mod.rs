@@ -7,9 +7,12 @@
 
 mod cache;
 mod catalogue;
+pub mod config;
+mod sightings;
 mod token;
 mod trie;
 
 pub use cache::PatternCache;
-pub use catalogue::{Catalogue, Pattern, PatternId};
+pub use catalogue::{Catalogue, Grouping, Pattern, PatternId};
+pub use sightings::Sightings;
 pub use token::{Kind, MAX_TOKENS, Token, VARIABLE, collapse, plain_tokens, reads_back, text_of, tokens};

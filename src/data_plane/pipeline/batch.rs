@@ -15,6 +15,7 @@ use super::{Pipeline, Wiring};
 use crate::clock::UnixNanos;
 use crate::data_plane::exporter::Outgoing;
 use crate::data_plane::ledger::Entry;
+use crate::data_plane::pattern::{Grouping, PatternCache, PatternId};
 use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution, trace_randomness};
 use crate::data_plane::receiver::Received;
 use crate::data_plane::sampler::summary::put_threshold;
@@ -43,6 +44,7 @@ pub(super) struct Scratch {
     pub(super) entry: Entry,
     signer: Signer,
     signatures: Vec<Signature>,
+    patterns: PatternCache,
     /// What the trace ids say for the decision. Read in the first pass: in the second, the record's bytes have left the
     /// cache when the request is large.
     traces: Vec<Option<u64>>,
@@ -61,6 +63,7 @@ impl Default for Scratch {
             entry: Entry::default(),
             signer: Signer::default(),
             signatures: Vec::new(),
+            patterns: PatternCache::default(),
             traces: Vec::new(),
             plan: SplicePlan::default(),
             candidates: Candidates::default(),
@@ -131,9 +134,11 @@ pub(super) fn decide(
     let window = pipeline.table.window_at(now);
     let index = std::mem::take(&mut scratch.index);
     let batch = Batch { pipeline, wiring, policy, body: &request.body, index: &index, now, window };
+    scratch.patterns.begin(policy.catalogue());
     for (i, span) in index.resources.iter().enumerate() {
         batch.resource(scratch, i as u32, span, request.token.as_ref());
     }
+    pipeline.sightings.count_evicted(scratch.patterns.take_evicted());
     let outgoing = write(scratch, &index, request);
     scratch.index = index;
     outgoing
@@ -199,8 +204,17 @@ impl Batch<'_> {
     fn record(&self, scratch: &mut Scratch, block: &Block<'_>, i: usize) {
         let record = self.index.record(self.body, i);
         let signature = scratch.signatures[i];
+        let (pattern, unseen) = match scratch.patterns.get(signature) {
+            Some(pattern) => (pattern, None),
+            None => self.resolve(scratch, record, signature),
+        };
+        let grouping = Grouping { signature, pattern };
         let matches = &mut scratch.matches;
-        self.policy.matches(&scratch.candidates, record, block.resource, block.scope, signature, matches);
+        self.policy.matches(&scratch.candidates, record, block.resource, block.scope, grouping, matches);
+        // What a policy rewrites must not be learned: a published template would show it.
+        if let Some(template) = unseen.filter(|_| !self.policy.transforms(matches)) {
+            self.pipeline.sightings.note(signature, &template);
+        }
         let band = Band::of(record.span.severity_number, record.severity_text());
         let facts = Facts {
             incoming: Incoming::of(record, scratch.traces[i], || scratch.rng.next_u64()),
@@ -211,8 +225,8 @@ impl Batch<'_> {
             sight: Sight::default(),
         };
         let bytes = record.span.field.len() as u64;
-        let key = PatternKey { service: block.service, band, signature };
-        let (decision, resolution) = self.decide_in_cell(scratch, record, block, key, facts);
+        let key = PatternKey { service: block.service, band, pattern };
+        let (decision, resolution) = self.decide_in_cell(scratch, record, block, (key, signature), facts);
         if !scratch.matches.is_empty() {
             self.policy.count(&scratch.matches, &resolution, decision.keep);
         }
@@ -221,19 +235,40 @@ impl Batch<'_> {
         scratch.plan.actions.push(action);
     }
 
+    /// Looks the pattern of a signature up; once a signature and catalogue, while the cache has room. Returns its template
+    /// too, if that is to be learned from.
+    #[cold]
+    fn resolve(
+        &self,
+        scratch: &mut Scratch,
+        record: RecordRef<'_>,
+        signature: Signature,
+    ) -> (PatternId, Option<String>) {
+        let is_learning = self.pipeline.sightings.is_on();
+        let catalogue = self.policy.catalogue();
+        if catalogue.is_empty() && !is_learning {
+            return (signature.into(), None);
+        }
+        let template = scratch.signer.template(record);
+        let pattern = catalogue.resolve(signature, &template);
+        scratch.patterns.put(signature, pattern);
+        (pattern, is_learning.then_some(template))
+    }
+
     /// Runs the decision under the lock of the record's pattern.
     fn decide_in_cell(
         &self,
         scratch: &mut Scratch,
         record: RecordRef<'_>,
         block: &Block<'_>,
-        key: PatternKey,
+        (key, signature): (PatternKey, Signature),
         facts: Facts,
     ) -> (Decision, Resolution) {
         let Scratch { cells, signer, matches, .. } = scratch;
         let bytes = record.span.field.len() as u64;
         loop {
-            let cell = cells.get(key, || self.pipeline.table.cell(key, || self.texts(signer, record, block, matches)));
+            let texts = || self.texts(signer, record, block, matches);
+            let cell = cells.get(key, || self.pipeline.table.cell(key, signature, texts));
             let decided = cell.record(self.window, self.now, bytes, |sight| {
                 let mut resolution = Resolution::UNMATCHED;
                 let ask = || {
@@ -267,7 +302,9 @@ impl Batch<'_> {
         matches: &Matches,
     ) -> (Box<str>, Box<str>) {
         if !self.policy.transforms(matches) {
-            return texts(signer, record);
+            let (template, example) = texts(signer, record);
+            let pattern = self.policy.catalogue().find(&signer.template(record));
+            return (pattern.map_or(template, |pattern| cut(&pattern.template, MAX_TEMPLATE_BYTES)), example);
         }
         // An edit of its own: the record may yet be dropped, and must then leave no trace in its block.
         let mut edit = Edit::default();

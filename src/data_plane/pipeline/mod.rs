@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::data_plane::exporter::Outgoing;
 use crate::data_plane::ledger::{Ledger, Tally};
+use crate::data_plane::pattern::Sightings;
 use crate::data_plane::policy::{CompiledPolicy, threshold_of};
 use crate::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
 use crate::data_plane::sampler::Settings;
@@ -100,6 +101,8 @@ pub struct Pipeline {
     clock: Clock,
     /// Patterns and their windows.
     pub table: PatternTable,
+    /// Templates on their way to the miner.
+    pub sightings: Sightings,
     /// The books.
     pub ledger: Ledger,
     policy: ArcSwap<CompiledPolicy>,
@@ -114,6 +117,7 @@ impl Pipeline {
         Pipeline {
             clock,
             table,
+            sightings: Sightings::default(),
             ledger: Ledger::default(),
             policy: ArcSwap::from_pointee(policy),
             wiring: ArcSwap::from_pointee(wiring),

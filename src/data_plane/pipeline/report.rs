@@ -43,6 +43,7 @@ fn pattern(row: &PatternRow, window_seconds: f64) -> serde_json::Value {
     json!({
         "service": &*row.service.name,
         "severity": row.band.as_str(),
+        "pattern": row.pattern.map(|pattern| pattern.to_string()),
         "signature": row.signature.map(|signature| signature.to_string()),
         "template": &*row.template,
         "example": &*row.example,
@@ -77,10 +78,11 @@ impl MetricSource for Pipeline {
         ] {
             out.counter(name, help, &[], load(counter));
         }
+        self.collect_patterns(out);
         self.collect_policies(out);
         let snapshot = self.table.snapshot(self.clock.now(), METRIC_PATTERNS);
         for row in &snapshot.rows {
-            let signature = row.signature.map_or_else(|| "_overflow".to_owned(), |signature| signature.to_string());
+            let pattern = row.pattern.map_or_else(|| "_overflow".to_owned(), |pattern| pattern.to_string());
             for (decision, records, bytes) in [
                 ("kept", row.total.kept, row.total.kept_bytes),
                 ("dropped", row.total.dropped(), row.total.dropped_bytes()),
@@ -88,7 +90,7 @@ impl MetricSource for Pipeline {
                 let labels = [
                     ("service", &*row.service.name),
                     ("severity", row.band.as_str()),
-                    ("signature", &signature),
+                    ("pattern", &pattern),
                     ("decision", decision),
                 ];
                 let help = "Log records of the largest patterns.";
@@ -100,6 +102,15 @@ impl MetricSource for Pipeline {
 }
 
 impl Pipeline {
+    fn collect_patterns(&self, out: &mut dyn MetricSink) {
+        let published = self.policy().catalogue().patterns().len();
+        out.gauge("lipservice_patterns_published", "Patterns with a published template.", &[], published as f64);
+        let help = "Signatures that left a full cache and are resolved again when they come back.";
+        out.counter("lipservice_pattern_cache_evictions", help, &[], self.sightings.evicted());
+        let help = "Templates that found no room on their way to the miner; they are offered again.";
+        out.counter("lipservice_pattern_sightings_turned_away", help, &[], self.sightings.turned_away());
+    }
+
     fn collect_policies(&self, out: &mut dyn MetricSink) {
         for stats in self.policy().stats() {
             let labels = [("policy", &*stats.id)];

@@ -8,6 +8,7 @@ use super::compile::CompiledPolicy;
 use super::evaluate::{Candidates, Matches};
 use super::transform::Edit;
 use crate::clock::UnixNanos;
+use crate::data_plane::pattern::Grouping;
 use crate::data_plane::signature::Signer;
 use crate::data_plane::view::{Action, LogIndex, RecordRef, ResourceRef, ScopeRef, SplicePlan, ViewError};
 
@@ -24,9 +25,13 @@ impl CompiledPolicy {
         mut randomness: impl FnMut() -> u64,
     ) -> Result<Vec<u8>, ViewError> {
         let mut index = LogIndex::default();
-        let mut signatures = Vec::new();
+        let mut groupings = Vec::new();
         let mut signer = Signer::default();
-        index.parse(request, |record| signatures.push(signer.sign(record)))?;
+        index.parse(request, |record| {
+            let signature = signer.sign(record);
+            let template = String::from_utf8_lossy(signer.last_template());
+            groupings.push(Grouping { signature, pattern: self.catalogue().resolve(signature, &template) });
+        })?;
         let (mut plan, mut edit) = (SplicePlan::default(), Edit::default());
         let (mut candidates, mut matches) = (Candidates::default(), Matches::default());
         for (r, resource_span) in index.resources.iter().enumerate() {
@@ -38,9 +43,9 @@ impl CompiledPolicy {
                 edit.begin_scope(scope.message());
                 self.block(resource, scope, now, &mut candidates);
                 let records = scope_span.records.0 as usize..scope_span.records.1 as usize;
-                for (record_span, signature) in index.records[records.clone()].iter().zip(&signatures[records]) {
+                for (record_span, grouping) in index.records[records.clone()].iter().zip(&groupings[records]) {
                     let record = RecordRef::new(request, record_span);
-                    self.matches(&candidates, record, resource, scope, *signature, &mut matches);
+                    self.matches(&candidates, record, resource, scope, *grouping, &mut matches);
                     let random = if matches.is_empty() { 0 } else { randomness() };
                     let resolution = self.resolve(&matches, record, resource, scope, random, now);
                     self.count(&matches, &resolution, resolution.keep);

@@ -12,17 +12,23 @@ use ahash::{HashMap, HashMapExt};
 use smallvec::SmallVec;
 
 use super::document::Document;
+use super::fields::Errors;
 use super::keep::{Keep, threshold_of};
 use super::limiter::Limiter;
-use super::matcher::{Field, LogField, Matcher, SignatureMatcher};
+use super::matcher::{Field, IdMatcher, LogField, Matcher};
 use super::operation::Operation;
+use super::published;
 use super::read::{self, Origin, ReadPolicy};
 use super::target::LogTarget;
 use crate::clock::UnixNanos;
+use crate::data_plane::pattern::{Catalogue, Pattern, PatternId};
 use crate::data_plane::signature::Signature;
 
 /// Policies of one set at most; indices are 16 bits.
 pub const MAX_POLICIES: usize = u16::MAX as usize;
+
+/// Published patterns of one set at most; further ones, in the order of their templates, do not apply.
+pub const MAX_PATTERNS: usize = 50_000;
 
 /// What is wrong with a policy or a document. The policy does not apply; the others do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -105,7 +111,9 @@ pub(super) struct Compiled {
     /// Index of its block condition in [`CompiledPolicy::conditions`]; `None` when it has none.
     pub condition: Option<u32>,
     /// Whether its first positive signature matcher is answered by the signature table.
-    pub signatures: Box<[SignatureMatcher]>,
+    pub signatures: Box<[IdMatcher<Signature>]>,
+    /// Patterns, with those that took their place.
+    pub patterns: Box<[IdMatcher<PatternId>]>,
     /// Matchers on the record, cheapest first.
     pub matchers: Box<[Matcher]>,
     pub rule: Option<Rule>,
@@ -122,9 +130,12 @@ pub struct CompiledPolicy {
     pub(super) conditions: Vec<Box<[Matcher]>>,
     /// Policies that name signatures, by signature.
     pub(super) by_signature: HashMap<Signature, SmallVec<[u16; 4]>>,
-    /// Policies that do not, in order.
+    /// Policies that name patterns and no signatures, by pattern.
+    pub(super) by_pattern: HashMap<PatternId, SmallVec<[u16; 4]>>,
+    /// Policies that name neither, in order.
     pub(super) general: Vec<u16>,
     problems: Vec<Problem>,
+    catalogue: Arc<Catalogue>,
 }
 
 impl CompiledPolicy {
@@ -136,7 +147,18 @@ impl CompiledPolicy {
     /// Compiles documents. `previous` is the set this one replaces: a policy with the same id keeps its counters, and its
     /// rate-limit window if the limit is the same. Policies that have expired at `now` are left out.
     pub fn compile(documents: &[Document], now: UnixNanos, previous: Option<&CompiledPolicy>) -> Self {
+        Self::compile_with(documents, &[], now, previous)
+    }
+
+    /// As [`CompiledPolicy::compile`], with patterns that were learned beside those of the documents.
+    pub fn compile_with(
+        documents: &[Document],
+        learned: &[Pattern],
+        now: UnixNanos,
+        previous: Option<&CompiledPolicy>,
+    ) -> Self {
         let mut set = CompiledPolicy::default();
+        set.catalogue = set.publish(documents, learned, previous);
         let mut accepted = set.read(documents, now);
         accepted.sort_by(|(a, _, _), (b, _, _)| a.id.cmp(&b.id));
         let earlier: HashMap<&str, usize> = previous
@@ -149,6 +171,31 @@ impl CompiledPolicy {
         }
         set.problems.sort_by(|a, b| (&a.source, &a.policy_id).cmp(&(&b.source, &b.policy_id)));
         set
+    }
+
+    /// The patterns of the documents and those that were learned. Trying to compile the same again is not worth it.
+    fn publish(
+        &mut self,
+        documents: &[Document],
+        learned: &[Pattern],
+        previous: Option<&CompiledPolicy>,
+    ) -> Arc<Catalogue> {
+        let mut patterns = learned.to_vec();
+        for document in documents {
+            let mut errors = Errors::default();
+            patterns.extend(published::read(document, &mut errors));
+            self.report("", &document.source, errors.0);
+        }
+        let sorted = Catalogue::in_order(patterns, MAX_PATTERNS);
+        match previous {
+            Some(previous) if previous.catalogue.patterns() == sorted => Arc::clone(&previous.catalogue),
+            _ => Arc::new(Catalogue::new(sorted)),
+        }
+    }
+
+    /// The published patterns.
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
     }
 
     /// The policies without an error, with their log targets; the others become problems.
@@ -209,17 +256,23 @@ impl CompiledPolicy {
             target.matchers.into_iter().partition(|matcher| matcher.field.is_of_block());
         of_record.sort_by_key(Matcher::cost);
         let condition = (!of_block.is_empty()).then(|| self.condition(target.block_text, of_block, conditions));
-        match target.signatures.iter().find(|matcher| !matcher.negate) {
-            None => self.general.push(index),
-            Some(matcher) => {
-                for &signature in &matcher.signatures {
-                    self.by_signature.entry(signature).or_default().push(index);
-                }
+        let patterns: Vec<IdMatcher<PatternId>> =
+            target.patterns.into_iter().map(|matcher| with_heirs(matcher, &self.catalogue)).collect();
+        if let Some(matcher) = target.signatures.iter().find(|matcher| !matcher.negate) {
+            for &signature in &matcher.ids {
+                self.by_signature.entry(signature).or_default().push(index);
             }
+        } else if let Some(matcher) = patterns.iter().find(|matcher| !matcher.negate) {
+            for &pattern in &matcher.ids {
+                self.by_pattern.entry(pattern).or_default().push(index);
+            }
+        } else {
+            self.general.push(index);
         }
         self.compiled.push(Compiled {
             condition,
             signatures: target.signatures.into(),
+            patterns: patterns.into(),
             matchers: of_record.into(),
             rule: target.keep.map(|keep| rule(keep, target.sample_key, earlier)),
             operations: target.operations.into(),
@@ -309,6 +362,15 @@ impl CompiledPolicy {
         });
         stats
     }
+}
+
+/// A matcher that goes on to match when the patterns it names have widened into others.
+fn with_heirs(matcher: IdMatcher<PatternId>, catalogue: &Catalogue) -> IdMatcher<PatternId> {
+    let heirs = catalogue.patterns().iter().filter(|pattern| pattern.parents.iter().any(|id| matcher.ids.contains(id)));
+    let mut ids: Vec<PatternId> = matcher.ids.iter().copied().chain(heirs.map(|pattern| pattern.id)).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    IdMatcher { ids: ids.into(), negate: matcher.negate }
 }
 
 fn rule(keep: Keep, sample_key: Option<Field>, earlier: Option<&Compiled>) -> Rule {

@@ -1,8 +1,8 @@
 //! Which policies match a record, and what they decide together.
 //!
 //! Purpose: the hot path of policies.
-//! Promises: matchers on resource and scope run at most once a block; policies that name signatures cost one lookup
-//! a record, whatever their number; no allocation per record; hits and misses add up as `spec/policy.md` says.
+//! Promises: matchers on resource and scope run at most once a block; policies that name signatures or
+//! patterns cost one lookup each a record, whatever their number; no allocation per record; hits and misses add up as `spec/policy.md` says.
 //! Never: reads a clock or makes randomness.
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -16,7 +16,7 @@ use super::limiter::Limiter;
 use super::matcher::Place;
 use super::read::Origin;
 use crate::clock::UnixNanos;
-use crate::data_plane::signature::Signature;
+use crate::data_plane::pattern::Grouping;
 use crate::data_plane::view::{AnyValueRef, RecordRef, ResourceRef, ScopeRef};
 
 const RANDOMNESS_MASK: u64 = (1 << RANDOMNESS_BITS) - 1;
@@ -24,11 +24,11 @@ const RANDOMNESS_MASK: u64 = (1 << RANDOMNESS_BITS) - 1;
 /// The policies that can match records of one block. Reuse it between blocks to keep its buffers.
 #[derive(Debug, Default)]
 pub struct Candidates {
-    /// Policies without signatures whose block condition holds, in order.
+    /// Policies without signatures and patterns whose block condition holds, in order.
     general: Vec<u16>,
     /// One per condition: not asked yet, holds, does not hold. Atomic only so that a reference can cross threads.
     conditions: Vec<AtomicU8>,
-    has_signatures: bool,
+    has_ids: bool,
     now: UnixNanos,
 }
 
@@ -39,7 +39,7 @@ const FAILS: u8 = 2;
 impl Candidates {
     /// Whether no record of the block can match anything.
     pub fn is_empty(&self) -> bool {
-        self.general.is_empty() && !self.has_signatures
+        self.general.is_empty() && !self.has_ids
     }
 }
 
@@ -105,7 +105,7 @@ impl CompiledPolicy {
         out.general.clear();
         out.conditions.clear();
         out.conditions.resize_with(self.conditions.len(), || AtomicU8::new(UNKNOWN));
-        out.has_signatures = !self.by_signature.is_empty();
+        out.has_ids = !self.by_signature.is_empty() || !self.by_pattern.is_empty();
         out.now = now;
         for &index in &self.general {
             if self.applies(index, out, resource, scope) {
@@ -142,7 +142,7 @@ impl CompiledPolicy {
         record: RecordRef<'_>,
         resource: ResourceRef<'_>,
         scope: ScopeRef<'_>,
-        signature: Signature,
+        grouping: Grouping,
         out: &mut Matches,
     ) {
         out.policies.clear();
@@ -150,31 +150,32 @@ impl CompiledPolicy {
         if candidates.is_empty() {
             return;
         }
-        if candidates.has_signatures
-            && let Some(named) = self.by_signature.get(&signature)
-        {
-            for &index in named {
-                if self.applies(index, candidates, resource, scope) && self.accepts(index, record, signature) {
+        if candidates.has_ids {
+            let by_signature = self.by_signature.get(&grouping.signature);
+            let by_pattern = self.by_pattern.get(&grouping.pattern);
+            for &index in by_signature.into_iter().chain(by_pattern).flatten() {
+                if self.applies(index, candidates, resource, scope) && self.accepts(index, record, grouping) {
                     out.policies.push(index);
                 }
             }
         }
         let named = out.policies.len();
         for &index in &candidates.general {
-            if self.accepts(index, record, signature) {
+            if self.accepts(index, record, grouping) {
                 out.policies.push(index);
             }
         }
-        if named != 0 && named != out.policies.len() {
+        if named != 0 && (named != out.policies.len() || !self.by_pattern.is_empty()) {
             out.policies.sort_unstable();
         }
         out.protected = out.policies.iter().copied().find(|&index| self.policies[usize::from(index)].protect);
     }
 
     #[inline]
-    fn accepts(&self, index: u16, record: RecordRef<'_>, signature: Signature) -> bool {
+    fn accepts(&self, index: u16, record: RecordRef<'_>, grouping: Grouping) -> bool {
         let compiled = &self.compiled[usize::from(index)];
-        compiled.signatures.iter().all(|matcher| matcher.accepts(signature))
+        compiled.signatures.iter().all(|matcher| matcher.accepts(grouping.signature))
+            && compiled.patterns.iter().all(|matcher| matcher.accepts(grouping.pattern))
             && compiled.matchers.iter().all(|matcher| matcher.accepts(matcher.field.record_value(record)))
     }
 

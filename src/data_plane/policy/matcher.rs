@@ -10,7 +10,6 @@ use std::cmp::Ordering;
 use smallvec::SmallVec;
 
 use super::text::TextTest;
-use crate::data_plane::signature::Signature;
 use crate::data_plane::view::{AnyValueRef, RecordRef, ResourceRef, ScopeRef};
 
 /// Steps of an attribute path.
@@ -229,17 +228,17 @@ pub(super) fn hex(bytes: &[u8]) -> SmallVec<[u8; 64]> {
     bytes.iter().flat_map(|b| [DIGITS[usize::from(b >> 4)], DIGITS[usize::from(b & 15)]]).collect()
 }
 
-/// A signature matcher: any of the list, or none of it when negated.
+/// A matcher on signatures or patterns: any of the list, or none of it when negated.
 #[derive(Clone, Debug)]
-pub(super) struct SignatureMatcher {
+pub(super) struct IdMatcher<Id> {
     /// Sorted.
-    pub signatures: Box<[Signature]>,
+    pub ids: Box<[Id]>,
     pub negate: bool,
 }
 
-impl SignatureMatcher {
+impl<Id: Ord> IdMatcher<Id> {
     #[inline]
-    pub fn accepts(&self, signature: Signature) -> bool {
-        self.signatures.binary_search(&signature).is_ok() != self.negate
+    pub fn accepts(&self, id: Id) -> bool {
+        self.ids.binary_search(&id).is_ok() != self.negate
     }
 }

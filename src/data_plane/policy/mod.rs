@@ -6,7 +6,7 @@
 //! restrictive keep wins; matching allocates nothing per record; time and randomness are arguments.
 //! Never: decides about novelty, floors or defaults (the sampler does), waits, or panics on a document or a record.
 //!
-//! `document` parses text, `read` and `target` turn it into rules, `matcher`, `text` and `pattern` test fields, `keep`
+//! `document` parses text, `read`, `published` and `target` turn it into rules, `matcher`, `text` and `pattern` test fields, `keep`
 //! and `limiter` hold the keep forms, `evaluate` decides, `transform` and `edit` rewrite, `apply` does all of it
 //! to a request, `load` and `watch` read files.
 
@@ -22,6 +22,7 @@ mod load;
 mod matcher;
 mod operation;
 mod pattern;
+mod published;
 mod read;
 mod target;
 mod text;

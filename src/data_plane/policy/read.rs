@@ -55,6 +55,7 @@ const POLICY_FIELDS: &[&str] = &[
 /// Those of a provider's answer that carries policies, so that such an answer can be read from a file too.
 const SET_FIELDS: &[&str] = &[
     "policies",
+    "patterns",
     "hash",
     "sync_timestamp_unix_nano",
     "recommended_sync_interval_seconds",
@@ -72,6 +73,11 @@ pub(super) fn policies(document: &Document) -> (&[Value], Errors) {
             let policies = Fields::read(&document.tree, "", SET_FIELDS, &mut errors)
                 .map_or(&[][..], |fields| fields.list("policies", "", &mut errors));
             (policies, errors)
+        }
+        // A document of patterns alone; `published` reads them.
+        Value::Object(map) if map.contains_key("patterns") => {
+            Fields::read(&document.tree, "", SET_FIELDS, &mut errors);
+            (&[], errors)
         }
         Value::Object(map) if map.is_empty() => (&[], errors),
         Value::Object(_) => (std::slice::from_ref(&document.tree), errors),

@@ -4,23 +4,27 @@
 //! Promises: every error is noted with its place, as in `log: match[0]: invalid regex "([bad"`.
 //! Never: guesses what a malformed part might mean.
 
+use std::str::FromStr;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::fields::{Errors, Fields, kind, shown};
 use super::keep::Keep;
-use super::matcher::{Compare, Field, LogField, Matcher, Number, Path, SignatureMatcher, Test};
+use super::matcher::{Compare, Field, IdMatcher, LogField, Matcher, Number, Path, Test};
 use super::operation::{self, Operation};
 use super::pattern::PatternError;
 use super::text::{Place, TextTest};
+use crate::data_plane::pattern::PatternId;
 use crate::data_plane::signature::Signature;
 
 /// What a policy asks of log records.
 #[derive(Debug, Default)]
 pub(super) struct LogTarget {
     pub matchers: Vec<Matcher>,
-    pub signatures: Vec<SignatureMatcher>,
+    pub signatures: Vec<IdMatcher<Signature>>,
+    pub patterns: Vec<IdMatcher<PatternId>>,
     /// `None` when the document does not say.
     pub keep: Option<Keep>,
     pub sample_key: Option<Field>,
@@ -46,6 +50,7 @@ const MATCHER_FIELDS: &[&str] = &[
     "resource_attribute",
     "scope_attribute",
     "signature",
+    "pattern",
     "exact",
     "regex",
     "exists",
@@ -110,13 +115,19 @@ fn keep(value: &Value, errors: &mut Errors) -> Option<Keep> {
 fn matcher(tree: &Value, at: &str, target: &mut LogTarget, errors: &mut Errors) {
     let Some(fields) = Fields::read(tree, at, MATCHER_FIELDS, errors) else { return };
     let negate = fields.flag("negate", at, errors).unwrap_or(false);
-    if let Some(value) = fields.get("signature") {
-        for other in fields.present(&SELECTORS).into_iter().chain(fields.present(&TESTS)) {
-            errors.note(at, format!("signature stands alone, without {other}"));
+    for name in fields.present(&["signature", "pattern"]) {
+        let other_id = fields.present(&[if name == "signature" { "pattern" } else { "signature" }]);
+        for other in fields.present(&SELECTORS).into_iter().chain(fields.present(&TESTS)).chain(other_id) {
+            errors.note(at, format!("{name} stands alone, without {other}"));
         }
-        if let Some(signatures) = signatures(value, at, errors) {
-            target.signatures.push(SignatureMatcher { signatures, negate });
+        let Some(value) = fields.get(name) else { continue };
+        if name == "signature" {
+            target.signatures.extend(ids(value, name, at, errors).map(|ids| IdMatcher { ids, negate }));
+        } else {
+            target.patterns.extend(ids(value, name, at, errors).map(|ids| IdMatcher { ids, negate }));
         }
+    }
+    if !fields.present(&["signature", "pattern"]).is_empty() {
         return;
     }
     let field = selector(&fields, "", at, errors);
@@ -129,26 +140,27 @@ fn matcher(tree: &Value, at: &str, target: &mut LogTarget, errors: &mut Errors) 
     }
 }
 
-fn signatures(value: &Value, at: &str, errors: &mut Errors) -> Option<Box<[Signature]>> {
+/// One id or a list of them, of the kind that `name` says.
+fn ids<Id: FromStr<Err = String> + Ord>(value: &Value, name: &str, at: &str, errors: &mut Errors) -> Option<Box<[Id]>> {
     let list = match value {
         Value::Array(list) => list.as_slice(),
         one => std::slice::from_ref(one),
     };
     if list.is_empty() {
-        errors.note(at, "signature names none");
+        errors.note(at, format!("{name} names none"));
         return None;
     }
-    let mut signatures = Vec::with_capacity(list.len());
+    let mut ids = Vec::with_capacity(list.len());
     for value in list {
-        match value.as_str().map(str::parse::<Signature>) {
-            Some(Ok(signature)) => signatures.push(signature),
+        match value.as_str().map(str::parse::<Id>) {
+            Some(Ok(id)) => ids.push(id),
             Some(Err(error)) => errors.note(at, error),
-            None => errors.note(at, format!("a signature is 16 hex digits in quotes, found {}", kind(value))),
+            None => errors.note(at, format!("a {name} is 16 hex digits in quotes, found {}", kind(value))),
         }
     }
-    signatures.sort_unstable();
-    signatures.dedup();
-    (!signatures.is_empty()).then(|| signatures.into())
+    ids.sort_unstable();
+    ids.dedup();
+    (!ids.is_empty()).then(|| ids.into())
 }
 
 /// The one selector of a mapping, with `prefix` before its name (`from_` in a rename).

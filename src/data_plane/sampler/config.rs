@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::data_plane::pattern::config::PatternsConfig;
 use crate::data_plane::window::config::WindowConfig;
 use crate::units::Period;
 
@@ -24,6 +25,8 @@ pub struct SamplerConfig {
     /// Records kept of every pattern in every window, whatever its rate. A policy with `keep: none` is an order and is
     /// obeyed: its patterns appear in summaries alone.
     pub floor_records: u32,
+    /// Patterns learned from signatures.
+    pub patterns: PatternsConfig,
     /// Windows and their bounds.
     pub window: WindowConfig,
     /// Summary records of what was dropped.
@@ -38,6 +41,7 @@ impl Default for SamplerConfig {
             protect_severity: ProtectSeverity::Error,
             novelty_records: 1,
             floor_records: 1,
+            patterns: PatternsConfig::default(),
             window: WindowConfig::default(),
             summary: SummaryConfig::default(),
         }

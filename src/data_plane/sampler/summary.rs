@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::clock::UnixNanos;
+use crate::data_plane::pattern::PatternId;
 use crate::data_plane::view::wire::{put_len_field, put_varint};
 use crate::data_plane::window::{Cell, Suppressed};
 
@@ -101,6 +102,10 @@ fn record(entry: &Entry, now: UnixNanos) -> Vec<u8> {
     if let Some(signature) = cell.signature {
         put_attribute(&mut out, 6, "lip.signature", Value::Text(&signature.to_string()));
     }
+    // A pattern that nothing was joined with has its signature's number.
+    if let Some(pattern) = cell.pattern.filter(|pattern| cell.signature.map(PatternId::from) != Some(*pattern)) {
+        put_attribute(&mut out, 6, "lip.pattern", Value::Text(&pattern.to_string()));
+    }
     out
 }
 
@@ -138,6 +143,7 @@ pub fn put_threshold(out: &mut Vec<u8>, digits: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data_plane::pattern::Grouping;
     use crate::data_plane::signature::Signature;
     use crate::data_plane::window::{Band, Cause, Service};
     use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
@@ -148,7 +154,8 @@ mod tests {
     fn entry(service: &str, token: Option<&str>, records: u64) -> Entry {
         let service = Arc::new(Service { name: service.into(), token: token.map(Into::into) });
         let texts = ("GET <*> took <*>".into(), "GET /a took 5ms".into());
-        let cell = Arc::new(Cell::new(service, Band::Info, Some(Signature(0xabc)), texts));
+        let grouping = Grouping { signature: Signature(0xabc), pattern: PatternId(0xdef) };
+        let cell = Arc::new(Cell::new(service, Band::Info, Some(grouping), texts));
         let cause = Cause { policy: Some("p1".into()), reason: "policy_percentage" };
         Entry { cell, suppressed: Suppressed { cause, records, bytes: records * 100, first: 5, last: 9 } }
     }
@@ -199,6 +206,7 @@ mod tests {
             ("lip.reason", "policy_percentage"),
             ("lip.policy", "p1"),
             ("lip.signature", "0000000000000abc"),
+            ("lip.pattern", "0000000000000def"),
         ] {
             assert_eq!(text(&record.attributes, key), value, "{key}");
         }

@@ -14,6 +14,7 @@ use smallvec::SmallVec;
 use super::band::Band;
 use super::table::Service;
 use crate::clock::UnixNanos;
+use crate::data_plane::pattern::{Grouping, PatternId};
 use crate::data_plane::signature::Signature;
 
 /// Records and bytes (as received, field tag and length included), by decision.
@@ -133,9 +134,11 @@ pub struct Cell {
     pub service: Arc<Service>,
     /// Their severity band.
     pub band: Band,
-    /// Their signature; `None` for the overflow entry.
+    /// Their pattern; `None` for the overflow entry.
+    pub pattern: Option<PatternId>,
+    /// The signature of the first record; a learned pattern has several. `None` for the overflow entry.
     pub signature: Option<Signature>,
-    /// The masked template, cut to a bound.
+    /// The pattern's template, cut to a bound.
     pub template: Box<str>,
     /// One body, cut to a bound.
     pub example: Box<str>,
@@ -144,8 +147,10 @@ pub struct Cell {
 
 impl Cell {
     /// A pattern first seen at `now`.
-    pub fn new(service: Arc<Service>, band: Band, signature: Option<Signature>, texts: (Box<str>, Box<str>)) -> Self {
-        Cell { service, band, signature, template: texts.0, example: texts.1, state: Mutex::default() }
+    pub fn new(service: Arc<Service>, band: Band, grouping: Option<Grouping>, texts: (Box<str>, Box<str>)) -> Self {
+        let pattern = grouping.map(|grouping| grouping.pattern);
+        let signature = grouping.map(|grouping| grouping.signature);
+        Cell { service, band, pattern, signature, template: texts.0, example: texts.1, state: Mutex::default() }
     }
 
     /// Asks `decide` about one record of `bytes` bytes and counts the answer. `window` is the index of the running

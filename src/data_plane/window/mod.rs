@@ -1,6 +1,6 @@
 //! Rates per pattern, exactly and bounded.
 //!
-//! Purpose: count records and bytes, kept and dropped, of every (service, severity band, signature), per window and in
+//! Purpose: count records and bytes, kept and dropped, of every (service, severity band, pattern), per window and in
 //! total, with first and last sight, a template and one example.
 //! Promises: counts are exact; the number of patterns and services is capped, what does not fit is counted in a visible
 //! overflow entry; what was dropped stays accounted for until a summary has taken it, across eviction and reload.

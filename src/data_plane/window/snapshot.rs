@@ -9,6 +9,7 @@ use super::band::Band;
 use super::cell::{Counts, State};
 use super::table::{PatternTable, Service};
 use crate::clock::UnixNanos;
+use crate::data_plane::pattern::PatternId;
 use crate::data_plane::signature::Signature;
 
 /// One pattern at one moment.
@@ -18,9 +19,11 @@ pub struct PatternRow {
     pub service: Arc<Service>,
     /// Severity band.
     pub band: Band,
-    /// Signature; `None` for the overflow entry.
+    /// Pattern; `None` for the overflow entry.
+    pub pattern: Option<PatternId>,
+    /// Signature of the first record; a learned pattern has several. `None` for the overflow entry.
     pub signature: Option<Signature>,
-    /// Masked template.
+    /// The pattern's template.
     pub template: Box<str>,
     /// One body.
     pub example: Box<str>,
@@ -53,7 +56,7 @@ impl PatternTable {
         let window = self.window_at(now);
         let mut cells = Vec::with_capacity(self.len() + 8);
         self.for_each(|cell| cells.push((cell.read(window), Arc::clone(cell))));
-        cells.sort_by(|(a, x), (b, y)| (b.total.bytes, x.signature).cmp(&(a.total.bytes, y.signature)));
+        cells.sort_by(|(a, x), (b, y)| (b.total.bytes, x.pattern).cmp(&(a.total.bytes, y.pattern)));
         cells.truncate(limit);
         let rows = cells.into_iter().map(|(state, cell)| row(&state, &cell)).collect();
         Snapshot { at: now, window_seconds: self.window_seconds(), rows }
@@ -64,6 +67,7 @@ fn row(state: &State, cell: &super::cell::Cell) -> PatternRow {
     PatternRow {
         service: Arc::clone(&cell.service),
         band: cell.band,
+        pattern: cell.pattern,
         signature: cell.signature,
         template: cell.template.clone(),
         example: cell.example.clone(),

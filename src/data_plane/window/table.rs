@@ -16,6 +16,7 @@ use super::band::Band;
 use super::cell::Cell;
 use super::config::WindowConfig;
 use crate::clock::UnixNanos;
+use crate::data_plane::pattern::{Grouping, PatternId};
 use crate::data_plane::signature::Signature;
 
 /// Longest service name kept, in bytes.
@@ -43,8 +44,8 @@ pub struct PatternKey {
     pub service: u32,
     /// Severity band.
     pub band: Band,
-    /// Signature.
-    pub signature: Signature,
+    /// Pattern.
+    pub pattern: PatternId,
 }
 
 /// All patterns.
@@ -137,9 +138,15 @@ impl PatternTable {
         self.services.read().by_index.get(index as usize).cloned()
     }
 
-    /// The cell of `key`; `texts` (template and example) is asked at first sight only. Without room for another
+    /// The cell of `key`; `texts` (template and example) is asked at first sight only, which is that of a record with
+    /// `signature`. Without room for another
     /// pattern, the overflow cell of the service and band.
-    pub fn cell(&self, key: PatternKey, texts: impl FnOnce() -> (Box<str>, Box<str>)) -> Arc<Cell> {
+    pub fn cell(
+        &self,
+        key: PatternKey,
+        signature: Signature,
+        texts: impl FnOnce() -> (Box<str>, Box<str>),
+    ) -> Arc<Cell> {
         if let Some(found) = self.cells.get(&key) {
             return Arc::clone(&found);
         }
@@ -149,7 +156,7 @@ impl PatternTable {
         }
         let service =
             self.service_at(key.service).unwrap_or_else(|| Arc::new(Service { name: "".into(), token: None }));
-        let made = Arc::new(Cell::new(service, key.band, Some(key.signature), texts()));
+        let made = Arc::new(Cell::new(service, key.band, Some(Grouping { signature, pattern: key.pattern }), texts()));
         let mut is_new = false;
         let cell = Arc::clone(&self.cells.entry(key).or_insert_with(|| {
             is_new = true;
@@ -225,8 +232,8 @@ impl CellCache {
     /// gets an entry of its own as soon as there is room.
     #[inline]
     pub fn get(&mut self, key: PatternKey, find: impl FnOnce() -> Arc<Cell>) -> &Arc<Cell> {
-        let slot = (key.signature.0 ^ (u64::from(key.service) << 3) ^ key.band as u64) as usize & (CACHE_SLOTS - 1);
-        let hit = matches!(&self.slots[slot], Some((known, cell)) if *known == key && cell.signature.is_some());
+        let slot = (key.pattern.0 ^ (u64::from(key.service) << 3) ^ key.band as u64) as usize & (CACHE_SLOTS - 1);
+        let hit = matches!(&self.slots[slot], Some((known, cell)) if *known == key && cell.pattern.is_some());
         if !hit {
             self.slots[slot] = None;
         }

@@ -8,9 +8,11 @@
 mod columns;
 pub mod evidence;
 mod families;
+mod file;
 mod group;
 mod miner;
 mod rows;
 
 pub use families::MAX_CLUSTERED;
+pub use file::{KeepError, load, save};
 pub use miner::{MAX_TEMPLATE_BYTES, Miner, Totals};
