@@ -12,6 +12,7 @@ mod patterns;
 mod pipeline;
 mod policy;
 mod receiver;
+mod replay;
 mod signature;
 mod support;
 mod telemetry;

@@ -9,9 +9,11 @@ mod input;
 mod patterns;
 mod policy;
 mod print_config;
+mod requests;
 mod run;
 mod send;
 mod signature;
+mod simulate;
 mod top;
 mod validate;
 
@@ -40,6 +42,8 @@ enum Command {
     Policy(policy::Args),
     /// Send a log file as OTLP.
     Send(Box<send::Args>),
+    /// Replay recorded traffic under a policy and report what would be kept and lost.
+    Simulate(simulate::Args),
     /// Print the signature of each line of standard input.
     Signature(signature::Args),
     /// Watch a gateway's patterns by volume.
@@ -55,6 +59,7 @@ pub fn main() -> ExitCode {
         Command::Patterns(args) => patterns::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Send(args) => send::run(*args),
+        Command::Simulate(args) => simulate::run(args),
         Command::Signature(args) => signature::run(args),
         Command::Top(args) => top::run(args),
     };

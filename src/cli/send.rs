@@ -8,7 +8,7 @@
 mod batch;
 mod client;
 mod pace;
-mod severity;
+pub(super) mod severity;
 mod source;
 
 use std::io::Write;

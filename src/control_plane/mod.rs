@@ -5,3 +5,6 @@
 //! Never: stands in the way of a record.
 
 pub mod analysis;
+pub mod generator;
+pub mod insights;
+pub mod replay;

@@ -76,6 +76,11 @@ impl Default for Scratch {
 }
 
 impl Scratch {
+    /// With randomness from `seed`.
+    pub(super) fn seeded(seed: u64) -> Self {
+        Scratch { rng: SmallRng::seed_from_u64(seed), ..Scratch::default() }
+    }
+
     /// Indexes a request and signs its records.
     pub(super) fn read(&mut self, body: &[u8]) -> Result<(), ViewError> {
         self.entry.clear();

@@ -141,6 +141,14 @@ impl Pipeline {
         self.wiring.store(Arc::new(wiring));
     }
 
+    /// Draws the randomness of records without a trace id from `seed`, as long as one thread at a time uses the
+    /// pipeline: for replays, which must come out the same twice.
+    pub fn seed_randomness(&self, seed: u64) {
+        let mut idle = self.idle_scratch.lock();
+        idle.clear();
+        idle.push(Scratch::seeded(seed));
+    }
+
     /// Refuses requests from now on.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);

@@ -1,0 +1,283 @@
+//! Recorded traffic as OTLP requests: lines of text, OTLP JSON lines, or OTLP protobuf.
+//!
+//! Purpose: what `simulate`, `generate` and `cost` replay, one request at a time.
+//! Promises: memory is bounded by the longest request; the same file gives the same requests; lines without a time are
+//! spread evenly; what cannot be read is said with its line or byte.
+//! Never: guesses a service's name; sends anything.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+
+use super::send::severity::{guess, leading_time};
+use crate::clock::UnixNanos;
+use crate::data_plane::view::encode::{Header, RESOURCE_ATTRIBUTE, RecordBuilder, resource_logs, string_attribute};
+use crate::data_plane::view::json;
+
+/// Longest line of text; the rest of a longer one is cut off.
+const MAX_LINE_BYTES: usize = 1 << 20;
+/// Longest request: a line of OTLP JSON, or a message of OTLP protobuf.
+const MAX_REQUEST_BYTES: usize = 64 << 20;
+/// Records of one request made of lines.
+const MAX_RECORDS: usize = 512;
+/// Bytes that are looked at to tell what a file holds.
+const HEAD_BYTES: usize = 4_096;
+/// When lines without a time begin: 2026-01-01T00:00:00Z.
+const EPOCH: UnixNanos = 1_767_225_600_000_000_000;
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Content {
+    /// Decided by its first bytes.
+    Auto,
+    /// One record a line.
+    Text,
+    /// One OTLP JSON request a line.
+    OtlpJson,
+    /// One OTLP protobuf request, or many, each after its length in four bytes, most significant first (as the
+    /// collector's file exporter writes them).
+    OtlpProto,
+}
+
+/// Arguments of commands that read recorded traffic.
+#[derive(Clone, Debug, clap::Args)]
+pub struct InputArgs {
+    /// Recorded traffic: lines of text, OTLP JSON (one request a line) or OTLP protobuf.
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// What the file holds.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub input_format: Content,
+    /// `service.name` of lines of text.
+    #[arg(long, value_name = "NAME", default_value = "unknown_service")]
+    pub service: String,
+    /// Records per second of lines that do not begin with a time.
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub records_per_second: u32,
+}
+
+impl InputArgs {
+    /// Opens the file from its start.
+    ///
+    /// # Errors
+    /// When it cannot be opened or read.
+    pub fn open(&self) -> anyhow::Result<Requests> {
+        let file = File::open(&self.input).with_context(|| format!("opening {}", self.input.display()))?;
+        let mut input = BufReader::with_capacity(1 << 18, file);
+        let head = input.fill_buf().with_context(|| format!("reading {}", self.input.display()))?;
+        let content = match self.input_format {
+            Content::Auto => content_of(&head[..head.len().min(HEAD_BYTES)], &self.input),
+            given => given,
+        };
+        let mut resource = Vec::new();
+        string_attribute(&mut resource, RESOURCE_ATTRIBUTE, "service.name", self.service.as_bytes());
+        Ok(Requests {
+            input,
+            content,
+            resource,
+            step_ns: 1_000_000_000 / u64::from(self.records_per_second),
+            now: EPOCH,
+            at: 0,
+            pending: Vec::new(),
+            waiting: None,
+            done: false,
+        })
+    }
+}
+
+/// A byte that no text holds means protobuf.
+fn content_of(head: &[u8], path: &Path) -> Content {
+    let binary = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b);
+    if head.iter().any(binary) || path.extension().is_some_and(|extension| extension == "pb") {
+        return Content::OtlpProto;
+    }
+    let is_otlp = [&b"\"resourceLogs\""[..], b"\"resource_logs\""];
+    let first = head.trim_ascii_start();
+    if first.starts_with(b"{") && is_otlp.iter().any(|key| memchr::memmem::find(first, key).is_some()) {
+        return Content::OtlpJson;
+    }
+    Content::Text
+}
+
+/// The requests of a file, in order.
+pub struct Requests {
+    input: BufReader<File>,
+    content: Content,
+    resource: Vec<u8>,
+    step_ns: u64,
+    now: UnixNanos,
+    /// Lines or bytes read.
+    at: u64,
+    pending: Vec<Vec<u8>>,
+    /// A record that begins the next request, and its time.
+    waiting: Option<(Vec<u8>, UnixNanos)>,
+    done: bool,
+}
+
+impl Iterator for Requests {
+    type Item = anyhow::Result<Bytes>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.done {
+            return None;
+        }
+        let read = match self.content {
+            Content::Auto | Content::Text => self.text(),
+            Content::OtlpJson => self.json(),
+            Content::OtlpProto => self.proto(),
+        };
+        self.done |= !matches!(read, Ok(Some(_)));
+        read.transpose()
+    }
+}
+
+impl Requests {
+    fn line(&mut self, limit: usize) -> anyhow::Result<Option<Vec<u8>>> {
+        let mut line = Vec::new();
+        let read = self.input.by_ref().take(limit as u64).read_until(b'\n', &mut line).context("reading the input")?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.at += 1;
+        if line.last() == Some(&b'\n') {
+            line.pop();
+            line.pop_if(|byte| *byte == b'\r');
+        } else if read == limit {
+            self.input.skip_until(b'\n').context("reading the input")?;
+        }
+        Ok(Some(line))
+    }
+
+    /// Lines of one second, so that a request never covers more than a window.
+    fn text(&mut self) -> anyhow::Result<Option<Bytes>> {
+        let mut second = None;
+        if let Some((record, time)) = self.waiting.take() {
+            second = Some(time / 1_000_000_000);
+            self.pending.push(record);
+        }
+        while self.pending.len() < MAX_RECORDS {
+            let Some(line) = self.line(MAX_LINE_BYTES)? else { break };
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            self.now = leading_time(&line).unwrap_or(self.now + self.step_ns).max(self.now);
+            let record = record(&line, self.now);
+            if second.is_some_and(|second| second != self.now / 1_000_000_000) {
+                self.waiting = Some((record, self.now));
+                break;
+            }
+            second = Some(self.now / 1_000_000_000);
+            self.pending.push(record);
+        }
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
+        let mut out = Vec::new();
+        let resource = Header { message: &self.resource, ..Header::default() };
+        resource_logs(&mut out, resource, Header::default(), self.pending.iter().map(Vec::as_slice));
+        self.pending.clear();
+        Ok(Some(out.into()))
+    }
+
+    fn json(&mut self) -> anyhow::Result<Option<Bytes>> {
+        while let Some(line) = self.line(MAX_REQUEST_BYTES)? {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let request = json::decode(&line);
+            return request.map(|request| Some(request.into())).with_context(|| format!("line {}", self.at));
+        }
+        Ok(None)
+    }
+
+    fn proto(&mut self) -> anyhow::Result<Option<Bytes>> {
+        let head = self.input.fill_buf().context("reading the input")?;
+        let Some(first) = head.first().copied() else { return Ok(None) };
+        if self.at == 0 && first == 0x0a {
+            // Field 1 with a length: the file is one request. A length prefix would begin with 0 to 3.
+            return self.rest().map(Some);
+        }
+        let mut prefix = [0u8; 4];
+        self.input.read_exact(&mut prefix).with_context(|| format!("at byte {}: a length is cut off", self.at))?;
+        let len = u32::from_be_bytes(prefix) as usize;
+        if len > MAX_REQUEST_BYTES {
+            bail!("at byte {}: a request of {len} bytes, more than {MAX_REQUEST_BYTES}", self.at);
+        }
+        let mut request = vec![0; len];
+        self.input.read_exact(&mut request).with_context(|| format!("at byte {}: a request is cut off", self.at))?;
+        self.at += 4 + len as u64;
+        Ok(Some(request.into()))
+    }
+
+    fn rest(&mut self) -> anyhow::Result<Bytes> {
+        let mut request = Vec::new();
+        let limit = MAX_REQUEST_BYTES as u64 * 16;
+        self.input.by_ref().take(limit + 1).read_to_end(&mut request).context("reading the input")?;
+        if request.len() as u64 > limit {
+            bail!("one request of more than {limit} bytes; write several, each after its length");
+        }
+        self.at = request.len() as u64;
+        Ok(request.into())
+    }
+}
+
+fn record(line: &[u8], time: UnixNanos) -> Vec<u8> {
+    let severity = guess(line);
+    let text = String::from_utf8_lossy(line);
+    let mut record = RecordBuilder::default();
+    record.time_unix_nano(time).severity_number(severity.number as u8).body(text.as_bytes());
+    record.message().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_plane::view::LogIndex;
+    use std::io::Write;
+
+    fn requests(content: &[u8]) -> Vec<anyhow::Result<Bytes>> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(content).unwrap();
+        let (input, service) = (file.path().to_owned(), "shop".into());
+        let args = InputArgs { input, input_format: Content::Auto, service, records_per_second: 10 };
+        args.open().unwrap().collect()
+    }
+
+    fn records(requests: &[anyhow::Result<Bytes>]) -> Vec<usize> {
+        let mut index = LogIndex::default();
+        let count = |request: &anyhow::Result<Bytes>| {
+            index.read(request.as_ref().unwrap()).unwrap();
+            index.records.len()
+        };
+        requests.iter().map(count).collect()
+    }
+
+    #[test]
+    fn lines_are_cut_into_requests_by_second() {
+        let text = "2026-11-22T21:50:54Z a\n2026-11-22T21:50:54.9Z ERROR b\n\nno time\n2026-11-22T21:50:57Z c\n";
+        assert_eq!(records(&requests(text.as_bytes())), [2, 1, 1]);
+        // Ten a second: a second's worth in each request, and every line in one.
+        let many: Vec<usize> = records(&requests(&b"x\n".repeat(95)));
+        assert_eq!(many.iter().sum::<usize>(), 95);
+        assert!(many.iter().all(|n| *n <= 10), "{many:?}");
+    }
+
+    #[test]
+    fn json_lines_and_protobuf_give_the_same_requests() {
+        let line = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"a"}},{"body":{"stringValue":"b"}}]}]}]}"#;
+        let from_json = requests(&[&line[..], b"\n\n", &line[..]].concat());
+        assert_eq!(records(&from_json), [2, 2]);
+        let request = from_json[0].as_ref().unwrap().to_vec();
+        assert_eq!(records(&requests(&request)), [2]);
+        let framed = [&(request.len() as u32).to_be_bytes()[..], &request].concat();
+        assert_eq!(records(&requests(&framed.repeat(3))), [2, 2, 2]);
+        let cut = requests(&framed[..framed.len() - 1]);
+        assert!(format!("{:#}", cut[0].as_ref().unwrap_err()).contains("cut off"));
+        let bad = requests(&[&line[..], b"\nnot json\n"].concat());
+        assert!(format!("{:#}", bad[1].as_ref().unwrap_err()).contains("line 2"));
+        assert_eq!(bad.len(), 2, "nothing is read after an error");
+    }
+}

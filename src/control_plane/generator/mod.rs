@@ -1,0 +1,7 @@
+//! From counts to a policy: what each pattern is worth, which share of it a budget allows, and the document that says so.
+//!
+//! Purpose: the half of the control loop that writes.
+//! Promises: worth comes from outside or from statistics, rates from the solver alone; what is written says why.
+//! Never: publishes, or lets a text from a log decide a rate.
+
+pub mod solver;

@@ -1,0 +1,11 @@
+//! What logs cost, where it goes, and where it is heading.
+//!
+//! Purpose: money and bytes in the words of the destination's bill, for the command line, the API and the generator.
+//! Promises: pure functions of counts, prices and time; every projection comes with an interval.
+//! Never: fetches a price or sends anything.
+
+mod price;
+mod trend;
+
+pub use price::{GB, MONTH_DAYS, Prices, Tier, bytes_text, money_text};
+pub use trend::{Forecast, Trend, forecast};
