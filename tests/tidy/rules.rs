@@ -126,6 +126,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::sampler",
             "data_plane::policy",
             "data_plane::window",
+            "data_plane::pattern",
             "data_plane::signature",
             "data_plane::view",
             "clock",

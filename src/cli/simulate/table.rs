@@ -73,7 +73,7 @@ fn checks(out: &mut String, report: &Report) -> std::fmt::Result {
     }
     for example in &checks.examples {
         let (service, template) = (shown(&example.service, SERVICE_CHARS), shown(&example.template, TEMPLATE_CHARS));
-        writeln!(out, "         {} {service} {} {} {template}", example.records, example.severity, example.signature)?;
+        writeln!(out, "         {} {service} {} {} {template}", example.records, example.severity, example.pattern)?;
     }
     Ok(())
 }

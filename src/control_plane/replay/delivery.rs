@@ -5,17 +5,19 @@
 //! and taken at their word.
 //! Never: looks at what came in.
 
+use std::sync::Arc;
+
 use ahash::HashMap;
 
 use super::traces::Traces;
 use super::walk::{Services, Walker};
 use crate::data_plane::ledger::Tally;
+use crate::data_plane::pattern::{Catalogue, PatternId};
 use crate::data_plane::sampler::threshold::{parse_threshold, probability};
-use crate::data_plane::signature::Signature;
 use crate::data_plane::view::{AnyValueRef, RecordRef, ViewError};
 use crate::data_plane::window::PatternKey;
 
-/// What would go out of one service, band and signature.
+/// What would go out of one service, band and pattern.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Delivered {
     /// Records.
@@ -35,7 +37,7 @@ pub struct Delivered {
 /// Everything that would go out.
 #[derive(Debug, Default)]
 pub struct Delivery {
-    /// By service, band and signature.
+    /// By service, band and pattern.
     pub cells: HashMap<PatternKey, Delivered>,
     /// Bytes of blocks beside the records, by service.
     pub shared_bytes: Vec<u64>,
@@ -47,6 +49,11 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// Nothing yet; patterns are found in `catalogue`.
+    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+        Delivery { walker: Walker::new(catalogue), ..Delivery::default() }
+    }
+
     /// Takes a body that would go out.
     ///
     /// # Errors
@@ -62,8 +69,8 @@ impl Delivery {
             |seen| {
                 if seen.record.span.is_summary {
                     let summary = Summary::of(seen.record);
-                    let signature = summary.signature.unwrap_or(Signature(0));
-                    let cell = cells.entry(PatternKey { signature, ..seen.key }).or_default();
+                    let pattern = summary.pattern.unwrap_or_default();
+                    let cell = cells.entry(PatternKey { pattern, ..seen.key }).or_default();
                     cell.summarised(seen.bytes, summary);
                     return;
                 }
@@ -110,25 +117,26 @@ impl Delivered {
 #[derive(Debug, Default)]
 struct Summary {
     records: u64,
-    signature: Option<Signature>,
+    pattern: Option<PatternId>,
     ordered_by: Option<Box<str>>,
 }
 
 impl Summary {
     fn of(record: RecordRef<'_>) -> Summary {
         let mut summary = Summary::default();
-        let (mut policy, mut is_order) = (None, false);
+        let (mut policy, mut is_order, mut signature) = (None, false, None);
+        let id = |digits: &[u8]| std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<PatternId>().ok());
         for attribute in record.attributes() {
             match (attribute.key, attribute.value()) {
                 (b"lip.records", AnyValueRef::Int(records)) => summary.records = records.max(0) as u64,
-                (b"lip.signature", AnyValueRef::Str(digits)) => {
-                    summary.signature = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-                }
+                (b"lip.pattern", AnyValueRef::Str(digits)) => summary.pattern = id(digits),
+                (b"lip.signature", AnyValueRef::Str(digits)) => signature = id(digits),
                 (b"lip.policy", AnyValueRef::Str(id)) => policy = Some(String::from_utf8_lossy(id).into()),
                 (b"lip.reason", AnyValueRef::Str(reason)) => is_order = reason == b"policy_none",
                 _ => {}
             }
         }
+        summary.pattern = summary.pattern.or(signature);
         summary.ordered_by = policy.filter(|_| is_order);
         summary
     }

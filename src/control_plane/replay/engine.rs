@@ -117,6 +117,7 @@ impl Replay {
             protect_from,
             summaries: settings.sampler.summary.enabled,
         };
+        let catalogue = Arc::clone(policy.catalogue());
         let table = PatternTable::new(&settings.sampler.window);
         let pipeline = Pipeline::new(clock.clone(), table, policy, wiring);
         pipeline.seed_randomness(settings.seed);
@@ -127,14 +128,14 @@ impl Replay {
             pipeline,
             clock,
             sink,
-            walker: Walker::default(),
+            walker: Walker::new(Arc::clone(&catalogue)),
             services: Services::new(settings.sampler.window.max_services),
             profiler: Profiler::new(window_ns, interval_ns, settings.max_patterns, human),
             traces: Traces::new(settings.max_traces),
             arriving: batches(),
             arrived_bytes: 0,
             leaving: batches(),
-            delivery: Delivery::default(),
+            delivery: Delivery::new(catalogue),
             now: 0,
             interval_ns,
             next_summary: 0,

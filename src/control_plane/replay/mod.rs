@@ -18,7 +18,7 @@ mod walk;
 
 pub use delivery::{Delivered, Delivery};
 pub use engine::{Outcome, Replay, ReplayError, Settings};
-pub use profile::{CellProfile, Profile, Profiler, ServiceProfile};
+pub use profile::{CellProfile, OVERFLOW, Profile, Profiler, ServiceProfile};
 pub use report::{Checks, Report, Row, Side, Totals, Vanished};
 pub use traces::TraceCounts;
 pub use walk::{Services, Walker};

@@ -1,4 +1,4 @@
-//! What came in, by service, severity band and signature.
+//! What came in, by service, severity band and pattern.
 //!
 //! Purpose: the numbers that worth, costs and allocation start from.
 //! Promises: counts are exact; patterns beyond the bound share one entry per service and band, which is visible; what
@@ -12,22 +12,25 @@ use ahash::HashMap;
 use super::walk::{Seen, Services, Walker};
 use crate::clock::UnixNanos;
 use crate::data_plane::ledger::Tally;
+use crate::data_plane::pattern::PatternId;
 use crate::data_plane::policy::{Candidates, CompiledPolicy, Form, Matches};
 use crate::data_plane::sampler::threshold::{RANDOMNESS_RANGE, probability};
 use crate::data_plane::signature::{Signature, Signer};
 use crate::data_plane::view::{ResourceRef, ScopeRef};
 use crate::data_plane::window::PatternKey;
 
-/// The signature that stands for all patterns beyond the bound.
-const OVERFLOW: Signature = Signature(0);
+/// The id that stands for all patterns beyond the bound.
+pub const OVERFLOW: PatternId = PatternId(0);
 
-/// What came in of one service, band and signature.
+/// What came in of one service, band and pattern.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CellProfile {
     /// Masked template.
     pub template: Box<str>,
     /// One body.
     pub example: Box<str>,
+    /// The signature of the first record.
+    pub signature: Signature,
     /// Everything.
     pub seen: Tally,
     /// The part that a human policy decides on, whatever the sampler does.
@@ -63,7 +66,7 @@ pub struct ServiceProfile {
 /// Everything that came in.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
-    /// By service, band and signature.
+    /// By service, band and pattern.
     pub cells: HashMap<PatternKey, CellProfile>,
     /// By the number in the keys.
     pub services: Vec<ServiceProfile>,
@@ -163,9 +166,9 @@ impl Profiler {
             let mut key = seen.key;
             if cells.len() >= *most_cells && !cells.contains_key(&key) {
                 *overflow += 1;
-                key.signature = OVERFLOW;
+                key.pattern = OVERFLOW;
             }
-            let cell = cells.entry(key).or_insert_with(|| CellProfile::new(signer, &seen, now, *periods));
+            let cell = cells.entry(key).or_insert_with(|| CellProfile::new(walker, signer, &seen, now, *periods));
             cell.add(seen.bytes, now, *periods, decided);
         };
         walker.each(body, services, on_record, |number, bytes| service(&mut tallies.borrow_mut(), number).1 += bytes);
@@ -196,11 +199,12 @@ fn service(tallies: &mut Vec<(Tally, u64)>, number: u32) -> &mut (Tally, u64) {
 }
 
 impl CellProfile {
-    fn new(signer: &mut Signer, seen: &Seen<'_>, now: UnixNanos, periods: Periods) -> Self {
-        let (template, example) = Walker::texts(signer, seen.record);
+    fn new(walker: &Walker, signer: &mut Signer, seen: &Seen<'_>, now: UnixNanos, periods: Periods) -> Self {
+        let (template, example) = walker.texts(signer, seen.record);
         CellProfile {
             template,
             example,
+            signature: seen.signature,
             windows: 1,
             intervals: 1,
             first: now,
@@ -258,8 +262,8 @@ impl Matching {
             self.scope = seen.record.span.scope_index;
             self.policy.block(resource, scope, now, &mut self.candidates);
         }
-        let (record, signature) = (seen.record, seen.key.signature);
-        self.policy.matches(&self.candidates, record, resource, scope, signature, &mut self.matches);
+        let (record, grouping) = (seen.record, seen.grouping());
+        self.policy.matches(&self.candidates, record, resource, scope, grouping, &mut self.matches);
         let randomness = RANDOMNESS_RANGE - 1;
         let resolution = self.policy.resolve(&self.matches, record, resource, scope, randomness, now);
         match resolution.form {

@@ -58,8 +58,8 @@ pub struct Row {
     pub service: String,
     /// Severity band.
     pub severity: &'static str,
-    /// Signature.
-    pub signature: String,
+    /// Pattern.
+    pub pattern: String,
     /// Masked template.
     pub template: String,
     /// Counts and cost.
@@ -80,8 +80,8 @@ pub struct Vanished {
     pub service: String,
     /// Severity band.
     pub severity: &'static str,
-    /// Signature.
-    pub signature: String,
+    /// Pattern.
+    pub pattern: String,
     /// Masked template.
     pub template: String,
     /// Records it had.
@@ -156,9 +156,9 @@ impl Report {
         }
         report.patterns.sort_by(|a, b| {
             let order = b.totals.received.bytes.total_cmp(&a.totals.received.bytes);
-            order.then_with(|| (&a.service, &a.signature, a.severity).cmp(&(&b.service, &b.signature, b.severity)))
+            order.then_with(|| (&a.service, &a.pattern, a.severity).cmp(&(&b.service, &b.pattern, b.severity)))
         });
-        report.checks.examples.sort_by(|a, b| (b.records, &a.signature).cmp(&(a.records, &b.signature)));
+        report.checks.examples.sort_by(|a, b| (b.records, &a.pattern).cmp(&(a.records, &b.pattern)));
         report.checks.examples.truncate(MAX_NAMED);
         report.price(prices);
         report
@@ -195,7 +195,7 @@ impl Report {
             self.checks.examples.push(Vanished {
                 service: row.service.clone(),
                 severity: row.severity,
-                signature: row.signature.clone(),
+                pattern: row.pattern.clone(),
                 template: row.template.clone(),
                 records: received,
             });
@@ -267,7 +267,7 @@ fn row(outcome: &Outcome, key: PatternKey, cell: &CellProfile, delivered: &Deliv
     Row {
         service: outcome.services.name(key.service).to_string(),
         severity: key.band.as_str(),
-        signature: key.signature.to_string(),
+        pattern: key.pattern.to_string(),
         template: cell.template.to_string(),
         totals,
         weighted: delivered.weighted,

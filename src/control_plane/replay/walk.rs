@@ -9,6 +9,7 @@ use std::sync::Arc;
 use ahash::HashMap;
 
 use crate::clock::UnixNanos;
+use crate::data_plane::pattern::{Catalogue, Grouping, PatternCache, PatternId};
 use crate::data_plane::signature::{Signature, Signer};
 use crate::data_plane::view::{AnyValueRef, LogIndex, RecordRef, ResourceRef, ResourceSpan, ViewError};
 use crate::data_plane::window::{Band, PatternKey};
@@ -72,30 +73,70 @@ pub struct Walker {
     pub index: LogIndex,
     signer: Signer,
     signatures: Vec<Signature>,
+    patterns: Vec<PatternId>,
+    known: PatternCache,
+    catalogue: Arc<Catalogue>,
 }
 
 /// A record of a walk.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen<'a> {
-    /// Its pattern.
+    /// Its service, severity band and pattern.
     pub key: PatternKey,
+    /// Its signature.
+    pub signature: Signature,
     /// Its bytes as billed: field tag, length and record.
     pub bytes: u64,
     /// The record.
     pub record: RecordRef<'a>,
-    /// Its index within the request.
-    pub at: usize,
+}
+
+impl Seen<'_> {
+    /// Its signature and pattern.
+    pub fn grouping(&self) -> Grouping {
+        Grouping { signature: self.signature, pattern: self.key.pattern }
+    }
 }
 
 impl Walker {
-    /// Reads `body` and signs its records.
+    /// A walker that finds patterns in `catalogue`.
+    pub fn new(catalogue: Arc<Catalogue>) -> Self {
+        Walker { catalogue, ..Walker::default() }
+    }
+
+    /// Reads `body` and finds the patterns of its records.
     ///
     /// # Errors
     /// When it is not a valid request.
     pub fn read(&mut self, body: &[u8]) -> Result<(), ViewError> {
         self.signatures.clear();
         let (signer, signatures) = (&mut self.signer, &mut self.signatures);
-        self.index.parse(body, |record| signatures.push(signer.sign(record)))
+        self.index.parse(body, |record| signatures.push(signer.sign(record)))?;
+        self.patterns.clear();
+        self.known.begin(&self.catalogue);
+        for (at, &signature) in self.signatures.iter().enumerate() {
+            let pattern = match self.known.get(signature) {
+                _ if self.catalogue.is_empty() => signature.into(),
+                Some(pattern) => pattern,
+                None => {
+                    let template = self.signer.template(self.index.record(body, at));
+                    let pattern = self.catalogue.resolve(signature, &template);
+                    self.known.put(signature, pattern);
+                    pattern
+                }
+            };
+            self.patterns.push(pattern);
+        }
+        Ok(())
+    }
+
+    /// The published template of a pattern, or else the masked text of `record`; and the record's text. For people.
+    pub fn texts(&self, signer: &mut Signer, record: RecordRef<'_>) -> (Box<str>, Box<str>) {
+        let mut scratch = Vec::new();
+        let template = signer.template(record);
+        let template = self.catalogue.find(&template).map_or(&*template, |pattern| &*pattern.template);
+        let text = crate::data_plane::signature::text::of_record(record, &mut scratch);
+        (cut(template), cut(&String::from_utf8_lossy(&text[..text.len().min(2 * MAX_TEXT_BYTES)])))
     }
 
     /// The latest time of the records read, 0 when none has one.
@@ -119,22 +160,15 @@ impl Walker {
                 for at in scope.records.0 as usize..scope.records.1 as usize {
                     let record = self.index.record(body, at);
                     let band = Band::of(record.span.severity_number, record.severity_text());
-                    let key = PatternKey { service, band, signature: self.signatures[at] };
+                    let key = PatternKey { service, band, pattern: self.patterns[at] };
+                    let signature = self.signatures[at];
                     let bytes = record.span.field.len() as u64;
                     record_bytes += bytes;
-                    on_record(Seen { key, bytes, record, at });
+                    on_record(Seen { key, signature, bytes, record });
                 }
             }
             on_block(service, block.field.len() as u64 - record_bytes);
         }
-    }
-
-    /// Template and example of a record, for people.
-    pub fn texts(signer: &mut Signer, record: RecordRef<'_>) -> (Box<str>, Box<str>) {
-        let mut scratch = Vec::new();
-        let template = signer.template(record);
-        let text = crate::data_plane::signature::text::of_record(record, &mut scratch);
-        (cut(&template), cut(&String::from_utf8_lossy(&text[..text.len().min(2 * MAX_TEXT_BYTES)])))
     }
 }
 
