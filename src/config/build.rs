@@ -12,14 +12,15 @@ use serde::de::DeserializeOwned;
 use super::error::{Problem, Warning, suggest};
 use super::node::{Node, Value, join};
 use super::service::{PipelineConfig, ServiceConfig};
-use super::{Config, check, de};
+use super::{Config, check, de, llm};
+use crate::control_plane::generator::llm::config::LlmConfig;
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
 use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig};
 
 /// The sections of a file.
-pub const SECTIONS: [&str; 5] = ["receivers", "processors", "exporters", "extensions", "service"];
+pub const SECTIONS: [&str; 6] = ["receivers", "processors", "exporters", "extensions", "llm", "service"];
 
 /// A processor of the logs pipeline.
 pub enum Processor {
@@ -97,9 +98,11 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
         exporters: read_components(root, "exporters", EXPORTERS, errors),
         extensions: read_components(root, "extensions", EXTENSIONS, errors),
     };
+    let scoring: LlmConfig = root.get("llm").and_then(|node| de::read(node, errors)).unwrap_or_default();
     drop_echoes(errors, substituted);
     let read = errors.len();
     check::components(&components, errors);
+    llm::check(&scoring, root, errors);
     drop_echoes(errors, read);
     let service: Option<ServiceConfig> = match root.get("service") {
         Some(node) => de::read(node, errors),
@@ -110,12 +113,13 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
     };
     let Some(service) = service else { return (None, Vec::new()) };
     let mut linker = Linker { components: &components, errors, used: BTreeSet::new() };
-    let config = linker.link(&service);
+    let config = linker.link(&service, scoring);
     let used = linker.used;
     let mut warnings = unused(&components, &used);
     if let Some(config) = &config {
         check::whole(config, errors, &mut warnings);
         warnings.extend(check::literal_secrets(config, root));
+        llm::advise(&config.llm, &mut warnings);
     }
     (config, warnings)
 }
@@ -174,7 +178,7 @@ struct Linker<'a> {
 }
 
 impl Linker<'_> {
-    fn link(&mut self, service: &ServiceConfig) -> Option<Config> {
+    fn link(&mut self, service: &ServiceConfig, llm: LlmConfig) -> Option<Config> {
         let components = self.components;
         let extensions = self.references("service.extensions", &service.extensions, &components.extensions);
         let (logs, traces, metrics) = self.pipelines(service);
@@ -212,6 +216,7 @@ impl Linker<'_> {
             traces,
             metrics,
             health,
+            llm,
             telemetry: service.telemetry.clone(),
             shutdown_timeout: service.shutdown_timeout,
         })

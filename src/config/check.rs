@@ -32,22 +32,22 @@ impl<'a> Checker<'a> {
         Checker { path: path.into(), errors }
     }
 
-    fn below(&mut self, key: &str) -> Checker<'_> {
+    pub(super) fn below(&mut self, key: &str) -> Checker<'_> {
         Checker { path: join(&self.path, key), errors: &mut *self.errors }
     }
 
-    fn error(&mut self, key: &str, problem: impl Into<String>, hint: impl Into<String>) {
+    pub(super) fn error(&mut self, key: &str, problem: impl Into<String>, hint: impl Into<String>) {
         let path = if key.is_empty() { self.path.clone() } else { join(&self.path, key) };
         self.errors.push(Problem::new(path, problem, hint));
     }
 
-    fn require(&mut self, holds: bool, key: &str, problem: &str, hint: &str) {
+    pub(super) fn require(&mut self, holds: bool, key: &str, problem: &str, hint: &str) {
         if !holds {
             self.error(key, problem, hint);
         }
     }
 
-    fn positive(&mut self, key: &str, value: u64) {
+    pub(super) fn positive(&mut self, key: &str, value: u64) {
         self.require(value > 0, key, "zero", "give at least 1");
     }
 
@@ -55,7 +55,7 @@ impl<'a> Checker<'a> {
         self.require(value.0 > 0, key, "zero bytes", "give a size such as 4MiB");
     }
 
-    fn period(&mut self, key: &str, value: Period) {
+    pub(super) fn period(&mut self, key: &str, value: Period) {
         self.require(!value.0.is_zero(), key, "no time at all", "give a duration such as 10s");
     }
 
@@ -66,7 +66,7 @@ impl<'a> Checker<'a> {
         }
     }
 
-    fn http_url(&mut self, key: &str, text: &str) {
+    pub(super) fn http_url(&mut self, key: &str, text: &str) {
         match url::Url::parse(text) {
             Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {}
             _ => self.error(key, "not an http or https URL", "write http://host:port or https://host"),
@@ -309,7 +309,7 @@ fn bearer_token_auth(mut check: Checker<'_>, config: &BearerTokenAuthConfig) {
 
 /// Looks whether the files and directories that the configuration names can be read.
 pub fn check_files(config: &Config) -> Vec<Problem> {
-    let mut files: Vec<(String, Option<&String>)> = Vec::new();
+    let mut files: Vec<(String, Option<&String>)> = super::llm::files(&config.llm);
     let mut add = |path: String, file| files.push((path, file));
     for (id, receiver) in &config.receivers {
         let grpc = receiver.protocols.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());

@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod de;
 mod error;
+mod llm;
 mod merge;
 mod node;
 mod render;
@@ -28,6 +29,7 @@ pub use render::render;
 pub use service::{PipelineConfig, ServiceConfig};
 pub use substitute::Env;
 
+use crate::control_plane::generator::llm::config::LlmConfig;
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
 use crate::data_plane::sampler::config::SamplerConfig;
@@ -58,6 +60,8 @@ pub struct Config {
     pub metrics: Option<(String, OtlpHttpConfig)>,
     /// `health_check`, if `service.extensions` lists it.
     pub health: Option<HealthCheckConfig>,
+    /// Who scores what patterns are worth: nobody but statistics, unless `llm:` says otherwise.
+    pub llm: LlmConfig,
     /// Own logs and metrics.
     pub telemetry: TelemetryConfig,
     /// `service.shutdown_timeout`: how long draining may take.

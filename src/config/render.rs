@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Config;
 use super::service::{PipelineConfig, ServiceConfig};
+use crate::control_plane::generator::llm::config::LlmConfig;
 use crate::data_plane::exporter::config::ExporterConfig;
 
 /// As YAML.
@@ -63,6 +64,9 @@ fn tree(config: &Config) -> Value {
         if !section.is_empty() {
             tree.insert(name.into(), Value::Object(section));
         }
+    }
+    if config.llm != LlmConfig::default() {
+        tree.insert("llm".into(), value(&config.llm));
     }
     tree.insert("service".into(), value(&service));
     Value::Object(tree)

@@ -2,6 +2,7 @@
 
 mod errors;
 mod files;
+mod llm;
 mod load;
 mod process;
 mod reference;

@@ -14,7 +14,7 @@ const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.
 const REFERENCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/reference.yaml");
 
 /// What stands in `config/reference.yaml` where there is no default, or where the default says too little.
-const EXAMPLES: [(&str, &str); 36] = [
+const EXAMPLES: &[(&str, &str)] = &[
     ("processors.sampler.patterns.file", "/var/lib/lipservice/patterns.json"),
     ("receivers.otlp.protocols.grpc.tls.cert_file", "/etc/lipservice/tls/server.crt"),
     ("receivers.otlp.protocols.grpc.tls.key_file", "/etc/lipservice/tls/server.key"),
@@ -44,6 +44,15 @@ const EXAMPLES: [(&str, &str); 36] = [
     ("extensions.bearertokenauth.token", "${env:GATEWAY_TOKEN}"),
     ("extensions.bearertokenauth.tokens", "[\"${env:GATEWAY_TOKEN_OLD}\"]"),
     ("extensions.bearertokenauth.filename", "/etc/lipservice/tokens"),
+    ("llm.chain", "[main, none]"),
+    ("llm.prompts", "./prompts"),
+    ("llm.state_file", "/var/lib/lipservice/llm.json"),
+    ("llm.providers.<name>.base_url", "https://api.openai.com/v1"),
+    ("llm.providers.<name>.model", "gpt-4.1-mini"),
+    ("llm.providers.<name>.api_key", "${env:OPENAI_API_KEY}"),
+    ("llm.providers.<name>.api_key_file", "null"),
+    ("llm.providers.<name>.ca_file", "/etc/lipservice/tls/ca.crt"),
+    ("llm.providers.<name>.temperature", "0.0"),
     ("service.extensions", "[health_check, bearertokenauth]"),
     ("service.pipelines.logs.receivers", "[otlp]"),
     ("service.pipelines.logs.processors", "[memory_limiter, sampler]"),
@@ -133,7 +142,11 @@ fn settings(text: &mut String, section: &Section, prefix: &str, depth: usize) {
         let path = format!("{}.{}", section.path, setting.key);
         comment(text, depth, &setting.meaning);
         let indent = "  ".repeat(depth);
-        if setting.key == "pipelines" {
+        if setting.key == "providers" {
+            // A map of one's own names: one entry stands for all.
+            let _ = writeln!(text, "{indent}providers:\n{indent}  main:");
+            settings(text, section, "providers.<name>.", depth + 2);
+        } else if setting.key == "pipelines" {
             let _ = writeln!(text, "{indent}pipelines:");
             pipelines(text, section, depth + 1);
         } else if setting.is_section {

@@ -1,6 +1,7 @@
 //! The settings as the types describe them: keys, types, defaults, meaning.
 
 use lipservice::config::ServiceConfig;
+use lipservice::control_plane::generator::llm::LlmConfig;
 use lipservice::data_plane::exporter::config::{DebugConfig, FileConfig, OtlpHttpConfig, PostHogConfig};
 use lipservice::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
 use lipservice::data_plane::sampler::config::SamplerConfig;
@@ -44,6 +45,7 @@ pub fn sections() -> Vec<Section> {
         section::<FileConfig>("exporters.file"),
         section::<HealthCheckConfig>("extensions.health_check"),
         section::<BearerTokenAuthConfig>("extensions.bearertokenauth"),
+        section::<LlmConfig>("llm"),
         section::<ServiceConfig>("service"),
     ]
 }

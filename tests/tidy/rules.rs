@@ -37,6 +37,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::sampler::config",
             "data_plane::window::config",
             "data_plane::pattern::config",
+            "control_plane::generator::llm::config",
             "telemetry::config",
             "units",
         ],
@@ -136,6 +137,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         module: "control_plane::generator",
         may_name: &[
+            "control_plane::generator::llm",
             "control_plane::replay",
             "control_plane::insights",
             "control_plane::analysis",
@@ -150,6 +152,11 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group { module: "control_plane::insights", may_name: &["clock", "units"] },
+    // Knows no store, no solver and no window but the names of severities: patterns come in as plain data.
+    Group {
+        module: "control_plane::generator::llm",
+        may_name: &["data_plane::signature", "data_plane::window", "telemetry", "clock", "units"],
+    },
     // Its mod.rs only, which names the parts.
     Group { module: "control_plane", may_name: &[] },
     Group { module: "data_plane::pattern", may_name: &["data_plane::signature", "units"] },

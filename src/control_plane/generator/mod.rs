@@ -4,4 +4,5 @@
 //! Promises: worth comes from outside or from statistics, rates from the solver alone; what is written says why.
 //! Never: publishes, or lets a text from a log decide a rate.
 
+pub mod llm;
 pub mod solver;
