@@ -4,4 +4,6 @@
 //! Promises: pure functions of snapshots and time; bounded.
 //! Never: publishes or enforces anything.
 
+pub mod anomaly;
+pub mod frequency;
 pub mod mining;

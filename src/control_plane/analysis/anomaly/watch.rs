@@ -1,0 +1,184 @@
+//! One series under watch for spikes: from calm to alarm and back.
+//!
+//! Purpose: the state machine start → ongoing → end around a [`Level`], for a pattern, a whole service, or the share of a
+//! severity.
+//! Promises: an alarm needs a tail probability below the limit and enough records, and must outlast the short bursts that
+//! this series is known for (or, while young, may have); it ends after three calm windows, or after `accept_after`, when
+//! what lasts becomes the level; nothing is learned while it goes on.
+//! Never: sets the limit (see `service`).
+
+use super::event::End;
+use crate::control_plane::analysis::frequency::{Level, Surprise};
+
+/// Windows in a row that must look normal before an anomaly ends.
+const CALM_WINDOWS: u32 = 3;
+/// A window looks normal when a count as high has at least this probability.
+const LN_CALM: f64 = -3.912_023_005_428_146; // ln 0.02
+/// What is over sooner is a burst: it is remembered as a habit.
+const BURST_WINDOWS: f64 = 6.0;
+/// A burst is no chance when its tail probability is the limit to this power.
+const CLEARLY: f64 = 1.5;
+/// A series that bursts must stay high for so many windows longer than it did before.
+const LONGER_WINDOWS: f64 = 2.0;
+/// A young series, whose habits are not known, must stay high for so many windows.
+const UNKNOWN_WINDOWS: f64 = 4.0;
+/// Age at which habits are known: 12 hours of 10 s windows.
+const KNOWN_WINDOWS: f64 = 4_320.0;
+/// Windows without a burst after which the habit is forgotten: 3 days of 10 s.
+const HABIT_WINDOWS: f64 = 25_920.0;
+/// What is usual at an hour may be exceeded by this factor.
+const LARGER: f64 = 1.4;
+
+/// A series and its alarm.
+#[derive(Clone, Debug, Default)]
+pub struct Watch {
+    /// Mean and dispersion.
+    pub level: Level,
+    habit: Option<Habit>,
+    open: Option<Open>,
+}
+
+/// Short bursts of the last days.
+#[derive(Clone, Copy, Debug)]
+struct Habit {
+    /// The longest, in windows.
+    length: f64,
+    /// Windows since the last.
+    ago: f64,
+}
+
+/// A candidate, and once it has lasted long enough, an anomaly.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    number: Option<u64>,
+    windows: f64,
+    calm: u32,
+    /// The lowest tail probability in it.
+    ln_p: f64,
+}
+
+/// One window of a series.
+#[derive(Clone, Copy, Debug)]
+pub struct Window<'a> {
+    /// Records seen.
+    pub seen: f64,
+    /// Records expected.
+    pub expected: f64,
+    /// What the mean is relative to: windows, or records of the service.
+    pub exposure: f64,
+    /// Length of the frame in windows.
+    pub windows: f64,
+    /// Dispersion of series like this one.
+    pub prior: &'a [f64; 3],
+    /// Natural logarithm of the probability below which an alarm is raised; `None` when the series is too young.
+    pub ln_limit: Option<f64>,
+    /// Records above the expectation that an alarm needs.
+    pub min_records: f64,
+    /// Seen over expected that an alarm needs.
+    pub min_factor: f64,
+    /// A burst that is usual at this time of the week.
+    pub usual_burst: Option<f64>,
+    /// Windows after which what lasts is accepted.
+    pub accept_windows: f64,
+}
+
+/// What a window meant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// Nothing to tell.
+    Calm,
+    /// An alarm: open an anomaly and [`Watch::open`] it.
+    Starts(Surprise),
+    /// The anomaly with this number goes on.
+    Goes(u64, Surprise),
+    /// The anomaly with this number ended.
+    Ends(u64, End),
+}
+
+impl Watch {
+    /// The number of the open anomaly.
+    pub fn open_number(&self) -> Option<u64> {
+        self.open.and_then(|open| open.number)
+    }
+
+    /// Notes that an anomaly was opened for the last [`Verdict::Starts`].
+    pub fn open(&mut self, number: u64) {
+        if let Some(open) = &mut self.open {
+            open.number = Some(number);
+        }
+    }
+
+    /// Ends the open anomaly from outside.
+    pub fn close(&mut self) -> Option<u64> {
+        self.open.take().and_then(|open| open.number)
+    }
+
+    /// Takes in one window.
+    pub fn step(&mut self, window: &Window<'_>) -> Verdict {
+        self.level.note(window.seen, window.expected);
+        if let Some(habit) = &mut self.habit {
+            habit.ago += window.windows;
+        }
+        self.habit = self.habit.filter(|habit| habit.ago < HABIT_WINDOWS);
+        let surprise = self.level.surprise(window.prior);
+        match self.open {
+            Some(open) => self.follow(open, window, surprise),
+            None if is_alarm(window, &surprise) => {
+                let open = Open { number: None, windows: surprise.windows as f64, calm: 0, ln_p: surprise.ln_p };
+                self.open = Some(open);
+                self.raise(open, window, surprise)
+            }
+            None => {
+                self.level.learn(window.seen, window.expected, window.exposure, window.windows, window.prior);
+                Verdict::Calm
+            }
+        }
+    }
+
+    /// A candidate becomes an alarm once it has lasted longer than bursts of this series do.
+    fn raise(&self, open: Open, window: &Window<'_>, surprise: Surprise) -> Verdict {
+        let by_habit = self.habit.map_or(0.0, |habit| habit.length + LONGER_WINDOWS);
+        let by_age = if self.level.age() < KNOWN_WINDOWS { UNKNOWN_WINDOWS } else { 0.0 };
+        let usual = window.usual_burst.is_some_and(|peak| window.seen <= peak * LARGER * window.windows);
+        match open.windows < by_habit.max(by_age) || usual || !is_alarm(window, &surprise) {
+            true => Verdict::Calm,
+            false => Verdict::Starts(surprise),
+        }
+    }
+
+    fn follow(&mut self, open: Open, window: &Window<'_>, surprise: Surprise) -> Verdict {
+        let ln_p = open.ln_p.min(surprise.ln_p);
+        let mut open = Open { windows: open.windows + window.windows, ln_p, ..open };
+        if open.windows >= window.accept_windows {
+            self.open = None;
+            let factor = self.level.recent_factor();
+            self.level.accept(self.level.mean() * factor);
+            return open.number.map_or(Verdict::Calm, |number| Verdict::Ends(number, End::Accepted));
+        }
+        let is_calm = self.level.surprise_of_last(window.prior).ln_p > LN_CALM;
+        open.calm = if is_calm { open.calm + 1 } else { 0 };
+        if open.calm >= CALM_WINDOWS {
+            self.open = None;
+            let length = open.windows - f64::from(open.calm);
+            let is_clear = window.ln_limit.is_some_and(|limit| open.ln_p < limit * CLEARLY);
+            if length < BURST_WINDOWS && is_clear {
+                let known = self.habit.map_or(0.0, |habit| habit.length);
+                self.habit = Some(Habit { length: length.max(known), ago: 0.0 });
+            }
+            self.level.interrupt();
+            return open.number.map_or(Verdict::Calm, |number| Verdict::Ends(number, End::Subsided));
+        }
+        self.open = Some(open);
+        match open.number {
+            Some(number) => Verdict::Goes(number, surprise),
+            None if open.calm == 0 => self.raise(open, window, surprise),
+            None => Verdict::Calm,
+        }
+    }
+}
+
+fn is_alarm(window: &Window<'_>, surprise: &Surprise) -> bool {
+    window.ln_limit.is_some_and(|limit| surprise.ln_p < limit)
+        && surprise.seen - surprise.expected >= window.min_records
+        && surprise.seen >= surprise.expected * window.min_factor
+}
