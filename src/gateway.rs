@@ -7,6 +7,7 @@
 //! Never: decides what is kept.
 
 mod adapters;
+mod anomalies;
 mod patterns;
 mod policies;
 mod reload;
@@ -36,6 +37,7 @@ use crate::telemetry::server::{self, Health, HealthReporter};
 use crate::telemetry::{MetricSource, PatternSource};
 
 use adapters::{Forwarders, Limit};
+use anomalies::Anomalies;
 use patterns::Learner;
 use policies::Policies;
 pub use report::{ExporterReport, Report};
@@ -104,6 +106,7 @@ pub struct Gateway {
     pipeline: Arc<Pipeline>,
     policies: Arc<Policies>,
     learner: Arc<Learner>,
+    anomalies: Arc<Anomalies>,
     receivers: Vec<RunningReceiver>,
     exporters: Vec<RunningExporter>,
     retired: Vec<JoinHandle<report::ExporterReport>>,
@@ -146,12 +149,15 @@ impl Gateway {
         let (health, health_seen) = server::health();
         let background = Shutdown::new();
         let sources = Sources::new();
+        let anomalies = Arc::new(Anomalies::new(&config.anomalies));
+        sources.set_anomalies(Arc::clone(&anomalies) as _);
         let mut gateway = Gateway {
             config,
             clock,
             pipeline,
             policies,
             learner,
+            anomalies,
             receivers: Vec::new(),
             exporters,
             retired: Vec::new(),
@@ -190,7 +196,7 @@ impl Gateway {
         self.receivers.iter().filter_map(|receiver| receiver.http_addr).collect()
     }
 
-    /// Where `/metrics` and `/patterns` are.
+    /// Where `/metrics`, `/patterns` and `/anomalies` are.
     pub fn metrics_addr(&self) -> Option<SocketAddr> {
         self.metrics_addr
     }
@@ -281,7 +287,7 @@ impl Gateway {
         self.receivers.push(RunningReceiver { name, config, authenticators, grpc_addr, http_addr, stats, stop, task });
     }
 
-    /// Starts the policy watch and the timers of summaries and eviction.
+    /// Starts the policy watch and the timers of summaries, anomalies and eviction.
     fn start_timers(&mut self) {
         let sampler = sampler_of(&self.config);
         let stop = self.timers.clone();
@@ -298,7 +304,10 @@ impl Gateway {
             self.tasks.push(tokio::spawn(every));
         }
         let pipeline = Arc::clone(&self.pipeline);
+        let (anomalies, clock) = (Arc::clone(&self.anomalies), self.clock.clone());
         let every = tick(sampler.window.interval.0, stop, move || {
+            // First what is counted, then what is forgotten.
+            anomalies.step(&pipeline, &pipeline.table.snapshot(clock.now(), usize::MAX));
             let _forgotten = pipeline.evict_idle();
         });
         self.tasks.push(tokio::spawn(every));
@@ -307,7 +316,12 @@ impl Gateway {
     /// Tells the metrics server what there is to show.
     fn show(&self, forwarders: &Forwarders) {
         let mut sources: Vec<Arc<dyn MetricSource>> =
-            vec![Arc::clone(&self.pipeline) as _, Arc::clone(&self.policies) as _, Arc::clone(&self.learner) as _];
+            vec![
+                Arc::clone(&self.pipeline) as _,
+                Arc::clone(&self.policies) as _,
+                Arc::clone(&self.learner) as _,
+                Arc::clone(&self.anomalies) as _,
+            ];
         sources.extend(self.receivers.iter().map(|receiver| Arc::clone(&receiver.stats) as Arc<dyn MetricSource>));
         sources
             .extend(self.exporters.iter().map(|running| Arc::new(running.exporter.clone()) as Arc<dyn MetricSource>));

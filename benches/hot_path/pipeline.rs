@@ -11,6 +11,7 @@ use lipservice::data_plane::pipeline::{Destination, Forward, Pipeline, Room, Wir
 use lipservice::data_plane::policy::{CompiledPolicy, Document, Form, Resolution, threshold_of};
 use lipservice::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
 use lipservice::data_plane::sampler::config::SamplerConfig;
+use lipservice::data_plane::sampler::threshold::RANDOMNESS_RANGE;
 use lipservice::data_plane::sampler::{Facts, Incoming, decide};
 use lipservice::data_plane::window::{PatternTable, Sight};
 
@@ -77,6 +78,7 @@ fn decide_one(bencher: Bencher<'_, '_>) {
         protected_by: None,
         severity_protected: false,
         ordered_drop: None,
+        boost: RANDOMNESS_RANGE,
         sight: Sight { seen: 1_000, kept_in_window: 5 },
     };
     bencher.counter(ItemsCount::new(1_000usize)).bench_local(|| {
@@ -85,7 +87,7 @@ fn decide_one(bencher: Bencher<'_, '_>) {
                 let facts = facts(i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 8);
                 let keep = facts.incoming.randomness >= threshold;
                 let resolution =
-                    Resolution { keep, form: Form::Percentage, threshold, own_randomness: false, policy: Some(1) };
+                    Resolution { keep, form: Form::Percentage, threshold, policy: Some(1), ..Resolution::UNMATCHED };
                 decide(black_box(&facts), &settings, || resolution).keep
             })
             .count()

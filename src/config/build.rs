@@ -13,6 +13,7 @@ use super::error::{Problem, Warning, suggest};
 use super::node::{Node, Value, join};
 use super::service::{PipelineConfig, ServiceConfig};
 use super::{Config, check, de, llm};
+use crate::control_plane::analysis::anomaly::config::AnomalyConfig;
 use crate::control_plane::generator::llm::config::LlmConfig;
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
@@ -20,7 +21,8 @@ use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig};
 
 /// The sections of a file.
-pub const SECTIONS: [&str; 6] = ["receivers", "processors", "exporters", "extensions", "llm", "service"];
+pub const SECTIONS: [&str; 7] =
+    ["receivers", "processors", "exporters", "extensions", "anomalies", "llm", "service"];
 
 /// A processor of the logs pipeline.
 pub enum Processor {
@@ -112,8 +114,12 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
         }
     };
     let Some(service) = service else { return (None, Vec::new()) };
+    let read = errors.len();
+    let anomalies: AnomalyConfig = root.get("anomalies").and_then(|node| de::read(node, errors)).unwrap_or_default();
+    check::anomalies(&anomalies, errors);
+    drop_echoes(errors, read);
     let mut linker = Linker { components: &components, errors, used: BTreeSet::new() };
-    let config = linker.link(&service, scoring);
+    let config = linker.link(&service, anomalies, scoring);
     let used = linker.used;
     let mut warnings = unused(&components, &used);
     if let Some(config) = &config {
@@ -178,7 +184,7 @@ struct Linker<'a> {
 }
 
 impl Linker<'_> {
-    fn link(&mut self, service: &ServiceConfig, llm: LlmConfig) -> Option<Config> {
+    fn link(&mut self, service: &ServiceConfig, anomalies: AnomalyConfig, llm: LlmConfig) -> Option<Config> {
         let components = self.components;
         let extensions = self.references("service.extensions", &service.extensions, &components.extensions);
         let (logs, traces, metrics) = self.pipelines(service);
@@ -216,6 +222,7 @@ impl Linker<'_> {
             traces,
             metrics,
             health,
+            anomalies,
             llm,
             telemetry: service.telemetry.clone(),
             shutdown_timeout: service.shutdown_timeout,

@@ -10,6 +10,7 @@ use super::Config;
 use super::build::{Components, Extension, Processor};
 use super::error::{Problem, suggest};
 use super::node::join;
+use crate::control_plane::analysis::anomaly::config::AnomalyConfig;
 use crate::data_plane::exporter::config::{
     BatchConfig, ClientTlsConfig, ExporterConfig, FileConfig, OtlpHttpConfig, PostHogConfig, QueueConfig, RetryConfig,
 };
@@ -215,6 +216,30 @@ fn sampler(mut check: Checker<'_>, config: &SamplerConfig) {
     if config.summary.enabled {
         check.period("summary.interval", config.summary.interval);
     }
+}
+
+/// Checks `anomalies:`.
+pub fn anomalies(config: &AnomalyConfig, errors: &mut Vec<Problem>) {
+    let mut check = Checker::new("anomalies", errors);
+    let budget = config.false_alarms_per_service_day;
+    check.require(
+        budget > 0.0 && budget <= 1_000.0,
+        "false_alarms_per_service_day",
+        "not above 0 and at most 1000",
+        "1 is a good start; anomalies.enabled: false turns them off",
+    );
+    check.require(config.min_factor >= 1.0, "min_factor", "below 1", "give at least 1, such as 2");
+    check.period("accept_after", config.accept_after);
+    check.period("forget_after", config.forget_after);
+    check.positive("max_patterns", config.max_patterns as u64);
+    check.positive("max_services", config.max_services as u64);
+    let boost = &config.boost;
+    let in_range = (0.0..=100.0).contains(&boost.percentage);
+    check.require(in_range, "boost.percentage", "not from 0 to 100", "100 keeps everything");
+    let limit = boost.max_records_per_second;
+    let hint = "to keep no more than policies say, set boost.enabled: false";
+    check.require(limit > 0.0, "boost.max_records_per_second", "not above 0", hint);
+    check.period("boost.half_life", boost.half_life);
 }
 
 fn posthog(mut check: Checker<'_>, config: &PostHogConfig) {

@@ -29,6 +29,7 @@ pub use render::render;
 pub use service::{PipelineConfig, ServiceConfig};
 pub use substitute::Env;
 
+use crate::control_plane::analysis::anomaly::config::AnomalyConfig;
 use crate::control_plane::generator::llm::config::LlmConfig;
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
@@ -60,6 +61,8 @@ pub struct Config {
     pub metrics: Option<(String, OtlpHttpConfig)>,
     /// `health_check`, if `service.extensions` lists it.
     pub health: Option<HealthCheckConfig>,
+    /// `anomalies:`
+    pub anomalies: AnomalyConfig,
     /// Who scores what patterns are worth: nobody but statistics, unless `llm:` says otherwise.
     pub llm: LlmConfig,
     /// Own logs and metrics.

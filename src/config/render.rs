@@ -65,6 +65,7 @@ fn tree(config: &Config) -> Value {
             tree.insert(name.into(), Value::Object(section));
         }
     }
+    tree.insert("anomalies".into(), value(&config.anomalies));
     if config.llm != LlmConfig::default() {
         tree.insert("llm".into(), value(&config.llm));
     }

@@ -37,6 +37,7 @@ impl Gateway {
                 self.retired.push(tokio::spawn(drain_exporter(old.exporter, timeout)));
             }
         }
+        self.anomalies.configure(&config.anomalies);
         self.config = config;
         self.policies.set_paths(&sampler.policies);
         self.learner.configure(&sampler.patterns);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use parking_lot::RwLock;
 
-use super::{MetricSink, MetricSource, PatternSource, process};
+use super::{AnomalySource, MetricSink, MetricSource, PatternSource, process};
 
 /// Everything that can be asked for numbers. Cheap to clone; all clones see a replacement.
 #[derive(Clone, Default)]
@@ -24,6 +24,7 @@ pub struct Sources {
 struct Inner {
     metrics: Vec<Arc<dyn MetricSource>>,
     patterns: Option<Arc<dyn PatternSource>>,
+    anomalies: Option<Arc<dyn AnomalySource>>,
 }
 
 impl Sources {
@@ -34,7 +35,13 @@ impl Sources {
 
     /// Replaces all sources, at the start and at a reload.
     pub fn replace(&self, metrics: Vec<Arc<dyn MetricSource>>, patterns: Option<Arc<dyn PatternSource>>) {
-        *self.inner.write() = Inner { metrics, patterns };
+        let mut inner = self.inner.write();
+        (inner.metrics, inner.patterns) = (metrics, patterns);
+    }
+
+    /// Says who knows the anomalies.
+    pub fn set_anomalies(&self, anomalies: Arc<dyn AnomalySource>) {
+        self.inner.write().anomalies = Some(anomalies);
     }
 
     /// Adds one source.
@@ -55,6 +62,12 @@ impl Sources {
     pub fn patterns_json(&self, limit: usize) -> Option<String> {
         let patterns = self.inner.read().patterns.clone();
         patterns.map(|patterns| patterns.patterns_json(limit))
+    }
+
+    /// Anomalies as JSON, if anything knows them.
+    pub fn anomalies_json(&self, limit: usize) -> Option<String> {
+        let anomalies = self.inner.read().anomalies.clone();
+        anomalies.map(|anomalies| anomalies.anomalies_json(limit))
     }
 }
 

@@ -25,6 +25,13 @@ pub trait MetricSink {
     fn gauge(&mut self, name: &'static str, help: &'static str, labels: &[(&'static str, &str)], value: f64);
 }
 
+/// Who can list anomalies.
+pub trait AnomalySource: Send + Sync {
+    /// Up to `limit` anomalies that go on, the most surprising first, and as many that ended lately, as JSON:
+    /// `{"ongoing":[…],"ended":[…]}`; docs/anomalies.md has the fields.
+    fn anomalies_json(&self, limit: usize) -> String;
+}
+
 /// Who can list patterns by volume, for `lipservice top`.
 pub trait PatternSource: Send + Sync {
     /// The `limit` largest patterns of the running and the last finished window as JSON:

@@ -1,6 +1,6 @@
 //! Two small HTTP servers: metrics and patterns on one address, health on another.
 //!
-//! Purpose: answer GET for `/metrics`, `/patterns`, `/`, `/health/live` and `/health/ready`.
+//! Purpose: answer GET for `/metrics`, `/patterns`, `/anomalies`, `/`, `/health/live` and `/health/ready`.
 //! Promises: connections, header sizes and header times are bounded; request bodies are not read; health is answered
 //! while the gateway starts and drains, until its own signal.
 //! Never: decides whether the gateway is ready; whoever owns the [`HealthReporter`] says so.
@@ -34,10 +34,10 @@ const MAX_CONNECTIONS: usize = 64;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long open connections may take to finish once the signal is given.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Patterns listed when the request does not say how many.
-const DEFAULT_PATTERNS: usize = 50;
-/// Patterns listed at most.
-const MAX_PATTERNS: usize = 1000;
+/// Rows listed when the request does not say how many.
+const DEFAULT_LISTED: usize = 50;
+/// Rows listed at most.
+const MAX_LISTED: usize = 1000;
 
 /// The format that `Sources::render` writes.
 const PROMETHEUS_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -66,12 +66,13 @@ pub fn health() -> (HealthReporter, watch::Receiver<Health>) {
 
 type Answer = Response<Full<Bytes>>;
 
-/// Serves `/metrics` and `/patterns?limit=` until the signal.
+/// Serves `/metrics`, `/patterns?limit=` and `/anomalies?limit=` until the signal.
 pub fn serve_metrics(listener: TcpListener, sources: Sources, stop: Shutdown) -> impl Future<Output = ()> + Send {
     serve(listener, stop, move |path, query| match path {
         "/metrics" => answer(StatusCode::OK, PROMETHEUS_TEXT, sources.render()),
-        "/patterns" => patterns(&sources, query),
-        _ => not_found("/metrics and /patterns"),
+        "/patterns" => listed(query, |limit| sources.patterns_json(limit)),
+        "/anomalies" => listed(query, |limit| sources.anomalies_json(limit)),
+        _ => not_found("/metrics, /patterns and /anomalies"),
     })
 }
 
@@ -93,13 +94,14 @@ pub fn serve_health(
     })
 }
 
-fn patterns(sources: &Sources, query: &str) -> Answer {
+/// The answer of `list` for the request's limit.
+fn listed(query: &str, list: impl Fn(usize) -> Option<String>) -> Answer {
     let limit = url::form_urlencoded::parse(query.as_bytes())
         .find(|(name, _)| name == "limit")
-        .map_or(Ok(DEFAULT_PATTERNS), |(_, value)| value.parse());
-    match (limit, sources) {
-        (Ok(limit @ 1..=MAX_PATTERNS), sources) => match sources.patterns_json(limit) {
-            Some(patterns) => answer(StatusCode::OK, JSON, patterns),
+        .map_or(Ok(DEFAULT_LISTED), |(_, value)| value.parse());
+    match limit {
+        Ok(limit @ 1..=MAX_LISTED) => match list(limit) {
+            Some(rows) => answer(StatusCode::OK, JSON, rows),
             None => error(StatusCode::SERVICE_UNAVAILABLE, "no pipeline runs yet"),
         },
         _ => error(StatusCode::BAD_REQUEST, "limit must be a number from 1 to 1000"),

@@ -24,6 +24,8 @@ pub struct Plan {
     pub quiet_days: f64,
     /// Whether patterns burst and batches run.
     pub bursts: bool,
+    /// Whether incidents follow each other closely, spikes above all, and most patterns are busy.
+    pub crowded: bool,
     /// By how much a spike multiplies.
     pub factor: f64,
 }
@@ -167,7 +169,12 @@ impl Simulation {
         Pattern {
             id,
             severity,
-            rate: (5f64.ln() + 2.0 * random.normal()).exp().clamp(0.01, 2_000.0),
+            rate: if self.plan.crowded {
+                (30f64.ln() + random.normal()).exp()
+            } else {
+                (5f64.ln() + 2.0 * random.normal()).exp()
+            }
+            .clamp(0.01, 2_000.0),
             habit,
             variance: (0.02f64.ln() + 0.8 * random.normal()).exp().clamp(0.003, 0.3),
             wander: 0.0,
@@ -254,7 +261,8 @@ impl Simulation {
             2 => Incident::SeverityShift,
             _ => Incident::Spike,
         };
-        service.next_incident = end + HOUR / 2 + self.random.below(3 * HOUR as usize) as u64;
+        let pause = if self.plan.crowded { HOUR / 2 } else { 3 * HOUR };
+        service.next_incident = end + HOUR / 3 + self.random.below(pause as usize) as u64;
         if service.next_deploy < end + HOUR {
             service.next_deploy = end + HOUR;
         }

@@ -1,6 +1,7 @@
 //! The settings as the types describe them: keys, types, defaults, meaning.
 
 use lipservice::config::ServiceConfig;
+use lipservice::control_plane::analysis::anomaly::config::AnomalyConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
 use lipservice::data_plane::exporter::config::{DebugConfig, FileConfig, OtlpHttpConfig, PostHogConfig};
 use lipservice::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
@@ -45,6 +46,7 @@ pub fn sections() -> Vec<Section> {
         section::<FileConfig>("exporters.file"),
         section::<HealthCheckConfig>("extensions.health_check"),
         section::<BearerTokenAuthConfig>("extensions.bearertokenauth"),
+        section::<AnomalyConfig>("anomalies"),
         section::<LlmConfig>("llm"),
         section::<ServiceConfig>("service"),
     ]

@@ -66,7 +66,7 @@ async fn metrics_and_patterns() {
         ("GET /patterns?x=1&limit=7", 200, "{\"limit\":7}"),
         ("GET /patterns?limit=0", 400, "{\"error\":\"limit must be a number from 1 to 1000\"}"),
         ("GET /patterns?limit=1e9", 400, "{\"error\":\"limit must be a number from 1 to 1000\"}"),
-        ("GET /metric", 404, "{\"error\":\"served here: /metrics and /patterns\"}"),
+        ("GET /metric", 404, "{\"error\":\"served here: /metrics, /patterns and /anomalies\"}"),
         ("POST /metrics", 405, "{\"error\":\"only GET and HEAD are served here\"}"),
         ("HEAD /metrics", 200, ""),
     ] {

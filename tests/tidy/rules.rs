@@ -37,6 +37,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::sampler::config",
             "data_plane::window::config",
             "data_plane::pattern::config",
+            "control_plane::analysis::anomaly::config",
             "control_plane::generator::llm::config",
             "telemetry::config",
             "units",
@@ -112,6 +113,14 @@ pub const GROUPS: &[Group] = &[
     Group {
         module: "data_plane::window",
         may_name: &["data_plane::pattern", "data_plane::signature", "data_plane::view", "telemetry", "clock", "units"],
+    },
+    Group {
+        module: "control_plane::analysis::anomaly",
+        may_name: &["control_plane::analysis::frequency", "data_plane::window", "clock", "units"],
+    },
+    Group {
+        module: "control_plane::analysis::frequency",
+        may_name: &["data_plane::window", "data_plane::signature", "clock", "units"],
     },
     Group { module: "control_plane::analysis::mining", may_name: &["data_plane::pattern"] },
     Group { module: "control_plane::analysis", may_name: &[] },

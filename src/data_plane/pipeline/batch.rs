@@ -19,7 +19,7 @@ use crate::data_plane::pattern::{Grouping, PatternCache, PatternId};
 use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution, trace_randomness};
 use crate::data_plane::receiver::Received;
 use crate::data_plane::sampler::summary::put_threshold;
-use crate::data_plane::sampler::{Decision, Facts, Incoming, ThresholdText, decide as decide_record};
+use crate::data_plane::sampler::{Boosts, Decision, Facts, Incoming, ThresholdText, decide as decide_record};
 use crate::data_plane::signature::{Signature, Signer};
 use crate::data_plane::view::wire::put_len_field;
 use crate::data_plane::view::{
@@ -114,6 +114,7 @@ struct Batch<'a> {
     pipeline: &'a Pipeline,
     wiring: &'a Wiring,
     policy: &'a CompiledPolicy,
+    boosts: &'a Boosts,
     body: &'a [u8],
     index: &'a LogIndex,
     now: UnixNanos,
@@ -131,14 +132,14 @@ struct Block<'a> {
 pub(super) fn decide(
     pipeline: &Pipeline,
     wiring: &Wiring,
-    policy: &CompiledPolicy,
+    (policy, boosts): (&CompiledPolicy, &Boosts),
     scratch: &mut Scratch,
     request: &Received,
 ) -> Option<Outgoing> {
     let now = pipeline.clock.now();
     let window = pipeline.table.window_at(now);
     let index = std::mem::take(&mut scratch.index);
-    let batch = Batch { pipeline, wiring, policy, body: &request.body, index: &index, now, window };
+    let batch = Batch { pipeline, wiring, policy, boosts, body: &request.body, index: &index, now, window };
     scratch.patterns.begin(policy.catalogue());
     for (i, span) in index.resources.iter().enumerate() {
         batch.resource(scratch, i as u32, span, request.token.as_ref());
@@ -227,6 +228,7 @@ impl Batch<'_> {
             protected_by: matches.protected,
             severity_protected: self.wiring.protect_from.is_some_and(|from| band >= from),
             ordered_drop: self.policy.ordered_drop(matches),
+            boost: self.boosts.threshold(block.service, pattern),
             sight: Sight::default(),
         };
         let bytes = record.span.field.len() as u64;

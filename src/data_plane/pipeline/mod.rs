@@ -25,8 +25,8 @@ use crate::data_plane::ledger::{Ledger, Tally};
 use crate::data_plane::pattern::Sightings;
 use crate::data_plane::policy::{CompiledPolicy, threshold_of};
 use crate::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
-use crate::data_plane::sampler::Settings;
 use crate::data_plane::sampler::config::{ProtectSeverity, SamplerConfig};
+use crate::data_plane::sampler::{Boosts, Settings};
 use crate::data_plane::window::{Band, PatternTable};
 
 use batch::Scratch;
@@ -106,6 +106,7 @@ pub struct Pipeline {
     /// The books.
     pub ledger: Ledger,
     policy: ArcSwap<CompiledPolicy>,
+    boosts: ArcSwap<Boosts>,
     wiring: ArcSwap<Wiring>,
     draining: AtomicBool,
     idle_scratch: Mutex<Vec<Scratch>>,
@@ -120,6 +121,7 @@ impl Pipeline {
             sightings: Sightings::default(),
             ledger: Ledger::default(),
             policy: ArcSwap::from_pointee(policy),
+            boosts: ArcSwap::default(),
             wiring: ArcSwap::from_pointee(wiring),
             draining: AtomicBool::new(false),
             idle_scratch: Mutex::default(),
@@ -134,6 +136,16 @@ impl Pipeline {
     /// Puts another policy in force, from the next batch on.
     pub fn set_policy(&self, policy: CompiledPolicy) {
         self.policy.store(Arc::new(policy));
+    }
+
+    /// The boosts in force.
+    pub fn boosts(&self) -> Arc<Boosts> {
+        self.boosts.load_full()
+    }
+
+    /// Puts other boosts in force, from the next batch on.
+    pub fn set_boosts(&self, boosts: Boosts) {
+        self.boosts.store(Arc::new(boosts));
     }
 
     /// Replaces destinations and settings, from the next batch on. Windows, books and limits stay.
@@ -169,7 +181,8 @@ impl Pipeline {
             self.ledger.refuse(tally, request.transport);
         })?;
         let policy = self.policy.load();
-        let outgoing = batch::decide(self, &wiring, &policy, scratch, &request);
+        let boosts = self.boosts.load();
+        let outgoing = batch::decide(self, &wiring, (&policy, &boosts), scratch, &request);
         scratch.entry.request_bytes = request.body.len() as u64;
         scratch.entry.forwarded_bytes = outgoing.as_ref().map_or(0, |outgoing| outgoing.body.len() as u64);
         self.ledger.book(&scratch.entry, request.transport, |index| policy.policy(index).id.clone());

@@ -85,17 +85,28 @@ pub struct Resolution {
     pub threshold: u64,
     /// Whether a percentage was decided by a sample key other than the trace id.
     pub own_randomness: bool,
+    /// What a percentage was held against: the record's randomness, or that of a sample key.
+    pub randomness: u64,
+    /// Whether a rate limit matches too: it must not be gone round.
+    pub limited: bool,
     /// The policy that decided.
     pub policy: Option<u16>,
 }
 
 impl Resolution {
     /// No policy says anything.
-    pub const UNMATCHED: Resolution =
-        Resolution { keep: true, form: Form::Unmatched, threshold: 0, own_randomness: false, policy: None };
+    pub const UNMATCHED: Resolution = Resolution {
+        keep: true,
+        form: Form::Unmatched,
+        threshold: 0,
+        own_randomness: false,
+        randomness: 0,
+        limited: false,
+        policy: None,
+    };
 
     fn of(keep: bool, form: Form, policy: u16) -> Self {
-        Resolution { keep, form, threshold: 0, own_randomness: false, policy: Some(policy) }
+        Resolution { keep, form, policy: Some(policy), ..Resolution::UNMATCHED }
     }
 }
 
@@ -211,7 +222,9 @@ impl CompiledPolicy {
         if let Some((index, threshold)) = percentage {
             let (random, own_randomness) = self.randomness_of(index, Place { record, resource, scope }, randomness);
             let keep = random >= threshold;
-            decided = Resolution { keep, form: Form::Percentage, threshold, own_randomness, policy: Some(index) };
+            let limited = !limits.is_empty();
+            let (form, policy) = (Form::Percentage, Some(index));
+            decided = Resolution { keep, form, threshold, own_randomness, randomness: random, limited, policy };
         }
         if decided.keep && !limits.is_empty() {
             decided = limit(&mut limits, now);

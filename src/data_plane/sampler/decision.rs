@@ -5,7 +5,7 @@
 //! looked at, so that weights stay unbiased; every answer carries a reason.
 //! Never: reads a clock, draws randomness, or counts.
 
-use super::threshold::{Incoming, stacked};
+use super::threshold::{Incoming, RANDOMNESS_RANGE, stacked};
 use crate::data_plane::policy::{Form, Resolution};
 use crate::data_plane::window::Sight;
 
@@ -23,6 +23,8 @@ pub enum Reason {
     Novelty,
     /// Kept: among the first records of its pattern in this window.
     Floor,
+    /// Kept: its pattern is anomalous, so more is kept than its policy's percentage (or the default) says.
+    Anomaly,
     /// Kept: every policy that matches keeps all.
     PolicyAll,
     /// Dropped: a policy with `keep: none` matches.
@@ -37,12 +39,13 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in order.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::Summary,
         Reason::Protect,
         Reason::Severity,
         Reason::Novelty,
         Reason::Floor,
+        Reason::Anomaly,
         Reason::PolicyAll,
         Reason::PolicyNone,
         Reason::PolicyPercentage,
@@ -58,6 +61,7 @@ impl Reason {
             Reason::Severity => "severity",
             Reason::Novelty => "novelty",
             Reason::Floor => "floor",
+            Reason::Anomaly => "anomaly",
             Reason::PolicyAll => "policy_all",
             Reason::PolicyNone => "policy_none",
             Reason::PolicyPercentage => "policy_percentage",
@@ -80,6 +84,9 @@ pub struct Facts {
     pub severity_protected: bool,
     /// The policy that orders it dropped (`keep: none`): novelty and floor do not apply.
     pub ordered_drop: Option<u16>,
+    /// The rejection threshold while its pattern is anomalous, else 2⁵⁶; it lowers a percentage's threshold, never raises
+    /// it, and does not touch `keep: none` and rate limits.
+    pub boost: u64,
     /// Its pattern's counts.
     pub sight: Sight,
 }
@@ -141,15 +148,27 @@ fn by_policy(facts: &Facts, settings: &Settings, resolution: &Resolution) -> Dec
         Form::All => decided(true, Reason::PolicyAll),
         Form::None => decided(false, Reason::PolicyNone),
         Form::RateLimit => decided(resolution.keep, Reason::PolicyRateLimit),
-        Form::Percentage => Decision {
-            threshold: stacked(incoming.threshold, resolution.threshold, resolution.own_randomness),
-            ..decided(resolution.keep, Reason::PolicyPercentage)
-        },
-        Form::Unmatched => Decision {
-            threshold: stacked(incoming.threshold, settings.default_threshold, false),
-            ..decided(incoming.randomness >= settings.default_threshold, Reason::Default)
-        },
+        Form::Percentage => {
+            let boost = if resolution.limited { RANDOMNESS_RANGE } else { facts.boost };
+            let Resolution { randomness, threshold, own_randomness, .. } = *resolution;
+            let (keep, reason, threshold) = boosted(randomness, threshold, boost, Reason::PolicyPercentage);
+            let threshold = stacked(incoming.threshold, threshold, own_randomness);
+            Decision { threshold, ..decided(keep, reason) }
+        }
+        Form::Unmatched => {
+            let threshold = settings.default_threshold;
+            let (keep, reason, threshold) = boosted(incoming.randomness, threshold, facts.boost, Reason::Default);
+            Decision { threshold: stacked(incoming.threshold, threshold, false), ..decided(keep, reason) }
+        }
     }
+}
+
+/// Holds randomness against the lower of two thresholds, which is also the one to write: a record kept while its pattern
+/// is boosted stands for fewer others, whether or not it would have stayed without.
+fn boosted(randomness: u64, threshold: u64, boost: u64, reason: Reason) -> (bool, Reason, u64) {
+    let lower = threshold.min(boost);
+    let reason = if randomness < threshold && randomness >= lower { Reason::Anomaly } else { reason };
+    (randomness >= lower, reason, lower)
 }
 
 #[cfg(test)]
@@ -166,17 +185,18 @@ mod tests {
             protected_by: None,
             severity_protected: false,
             ordered_drop: None,
+            boost: RANDOMNESS_RANGE,
             sight: Sight { seen: 100, kept_in_window: 5 },
         }
     }
 
     fn resolution(keep: bool, form: Form, policy: Option<u16>) -> Resolution {
-        Resolution { keep, form, threshold: 0, own_randomness: false, policy }
+        Resolution { keep, form, policy, ..Resolution::UNMATCHED }
     }
 
     fn percentage(p: f64, r: u64) -> Resolution {
         let threshold = threshold_of(p);
-        Resolution { threshold, ..resolution(r >= threshold, Form::Percentage, Some(7)) }
+        Resolution { threshold, randomness: r, ..resolution(r >= threshold, Form::Percentage, Some(7)) }
     }
 
     /// (name, facts, what policies say, keep, reason, policy)
@@ -206,6 +226,45 @@ mod tests {
             let decision = decide(&facts, &SETTINGS, || resolution);
             assert_eq!((decision.keep, decision.reason, decision.policy), (keep, reason, policy), "{name}");
         }
+    }
+
+    #[test]
+    fn a_boost_lowers_the_threshold_of_percentages_and_of_nothing_else() {
+        let half = threshold_of(50.0);
+        let at = |boost: f64, randomness: u64| Facts {
+            boost: threshold_of(boost),
+            incoming: Incoming { randomness, threshold: 0 },
+            ..facts()
+        };
+        let tenth = |facts: &Facts| percentage(10.0, facts.incoming.randomness);
+        let limited = |facts: &Facts| Resolution { limited: true, ..tenth(facts) };
+        let none = |_: &Facts| resolution(false, Form::None, Some(3));
+        let rate = |_: &Facts| resolution(false, Form::RateLimit, Some(4));
+        type Ask<'a> = &'a dyn Fn(&Facts) -> Resolution;
+        // (boost in percent, randomness, what policies say, keep, reason, threshold)
+        let cases: [(f64, u64, Ask<'_>, bool, Reason, u64); 9] = [
+            (50.0, half, &tenth, true, Reason::Anomaly, half),
+            (50.0, half - 1, &tenth, false, Reason::PolicyPercentage, half),
+            (50.0, threshold_of(10.0), &tenth, true, Reason::PolicyPercentage, half),
+            (100.0, 0, &tenth, true, Reason::Anomaly, 0),
+            (5.0, threshold_of(10.0), &tenth, true, Reason::PolicyPercentage, threshold_of(10.0)),
+            (5.0, threshold_of(10.0) - 1, &tenth, false, Reason::PolicyPercentage, threshold_of(10.0)),
+            (100.0, 0, &limited, false, Reason::PolicyPercentage, threshold_of(10.0)),
+            (100.0, 0, &none, false, Reason::PolicyNone, 0),
+            (100.0, 0, &rate, false, Reason::PolicyRateLimit, 0),
+        ];
+        for (boost, randomness, ask, keep, reason, threshold) in cases {
+            let facts = at(boost, randomness);
+            let decision = decide(&facts, &SETTINGS, || ask(&facts));
+            assert_eq!(
+                (decision.keep, decision.reason, decision.threshold),
+                (keep, reason, threshold),
+                "{boost} {reason:?}"
+            );
+        }
+        let settings = Settings { default_threshold: half, ..SETTINGS };
+        let decision = decide(&at(100.0, 0), &settings, || Resolution::UNMATCHED);
+        assert_eq!((decision.keep, decision.reason, decision.threshold), (true, Reason::Anomaly, 0));
     }
 
     #[test]

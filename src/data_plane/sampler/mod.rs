@@ -5,10 +5,12 @@
 //! Promises: pure functions; time and randomness are arguments; the reasons are one enum for everyone.
 //! Never: counts, forwards, or knows where records go.
 
+pub mod boost;
 pub mod config;
 pub mod decision;
 pub mod summary;
 pub mod threshold;
 
+pub use boost::Boosts;
 pub use decision::{Decision, Facts, Reason, Settings, decide};
 pub use threshold::{Incoming, ThresholdText};

@@ -133,6 +133,11 @@ impl PatternTable {
         }
     }
 
+    /// The number of a service that was seen before.
+    pub fn index_of(&self, service: &Service) -> Option<u32> {
+        self.services.read().by_name.get(service).copied()
+    }
+
     /// The service with number `index`.
     pub fn service_at(&self, index: u32) -> Option<Arc<Service>> {
         self.services.read().by_index.get(index as usize).cloned()

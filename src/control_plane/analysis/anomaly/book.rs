@@ -26,6 +26,12 @@ impl Book {
         Book { max_ended, ..Book::default() }
     }
 
+    /// Lists up to so many anomalies that are over.
+    pub fn limit(&mut self, max_ended: usize) {
+        self.max_ended = max_ended;
+        self.ended.truncate(max_ended);
+    }
+
     /// Opens an anomaly; the number it goes by from now on.
     pub fn start(&mut self, anomaly: Anomaly) -> u64 {
         self.next += 1;

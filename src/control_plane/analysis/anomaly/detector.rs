@@ -8,10 +8,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::about::Moment;
 use super::book::Book;
 use super::config::AnomalyConfig;
+use super::counts::Counts;
 use super::event::{Anomaly, End, Event, Kind};
-use super::service::{Counts, Moment, ServiceWatch};
+use super::service::ServiceWatch;
 use crate::clock::UnixNanos;
 use crate::control_plane::analysis::frequency::{Frame, Pattern};
 use crate::data_plane::window::Service;
@@ -52,6 +54,12 @@ impl Detector {
         let book = Book::new(config.max_ended);
         let services = HashMap::default();
         Detector { config, services, book, patterns: 0, last: None, frames: 0, losses: Losses::default() }
+    }
+
+    /// Goes over to other settings; what was learned stays.
+    pub fn configure(&mut self, config: AnomalyConfig) {
+        self.book.limit(config.max_ended);
+        self.config = config;
     }
 
     /// Takes in a frame; what started and what ended in it.
@@ -150,8 +158,8 @@ impl Detector {
 
     /// Patterns that are anomalous by themselves (not with their whole service), with their records per second.
     pub fn anomalous(&self) -> impl Iterator<Item = (&Arc<Service>, Pattern, f64)> {
-        self.services.iter().flat_map(|(service, watch)| {
-            watch.anomalous().map(move |(pattern, rate)| (service, pattern, rate))
-        })
+        self.services
+            .iter()
+            .flat_map(|(service, watch)| watch.anomalous().map(move |(pattern, rate)| (service, pattern, rate)))
     }
 }

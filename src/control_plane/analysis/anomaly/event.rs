@@ -56,6 +56,18 @@ pub enum End {
     Lost,
 }
 
+impl End {
+    /// Its name in JSON and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            End::Subsided => "subsided",
+            End::Accepted => "accepted",
+            End::Grouped => "grouped",
+            End::Lost => "lost",
+        }
+    }
+}
+
 /// An anomaly.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Anomaly {

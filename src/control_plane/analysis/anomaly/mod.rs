@@ -5,17 +5,21 @@
 //! lasting change becomes normal after a known time; every table is bounded.
 //! Never: touches a record. The sampler's boost follows from what is listed here.
 
+mod about;
 pub mod book;
+pub mod boost;
 pub mod config;
+mod counts;
 pub mod detector;
 pub mod event;
 pub mod limits;
 pub mod novelty;
 pub mod pattern;
 pub mod quiet;
-pub mod service;
+mod service;
 pub mod watch;
 
+pub use boost::{Boost, BoostPlan};
 pub use config::AnomalyConfig;
 pub use detector::{Detector, Losses};
 pub use event::{Anomaly, End, Event, Kind};

@@ -7,16 +7,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::about::{About, Moment};
 use super::book::Book;
-use super::config::AnomalyConfig;
-use super::event::{Anomaly, End, Kind};
+use super::counts::{CLASSES, Counts, Mix};
+use super::event::{End, Kind};
 use super::limits::Limits;
 use super::novelty::{EARLY_WINDOWS, Novelty};
 use super::pattern::{Early, PatternWatch, YOUNG_WINDOWS};
-use super::watch::{Verdict, Watch, Window};
+use super::watch::{Watch, Window};
 use crate::clock::UnixNanos;
 use crate::control_plane::analysis::frequency::{Pattern, SCALES, Surprise};
-use crate::data_plane::window::{Band, Service};
+use crate::data_plane::window::Service;
 
 /// Dispersion assumed until the service's own is known: counts vary by a third beyond Poisson's law.
 const PRIOR_DISPERSION: f64 = 0.1;
@@ -39,94 +40,6 @@ const CUT_RECORDS: f64 = 5.0;
 const LOAD_RANGE: (f64, f64) = (0.05, 20.0);
 /// Windows without newcomers after which a deploy is over, and without an alarm a new pattern is no longer new: 5 minutes.
 const SETTLE_WINDOWS: f64 = 30.0;
-/// Classes of severity whose share is watched, with the name of each.
-const CLASSES: [(&str, fn(Band) -> bool); 3] = [
-    ("trace, debug", |band| matches!(band, Band::Trace | Band::Debug)),
-    ("warn", |band| band == Band::Warn),
-    ("error, fatal", |band| band >= Band::Error),
-];
-
-/// What a service wrote in a frame.
-#[derive(Debug, Default)]
-pub struct Counts<'a> {
-    /// Records by pattern.
-    pub patterns: HashMap<Pattern, PatternCount<'a>, ahash::RandomState>,
-    /// Records of patterns beyond the windows' bound.
-    pub others: PatternCount<'a>,
-}
-
-/// One pattern's part.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct PatternCount<'a> {
-    /// Records.
-    pub records: f64,
-    /// Those by class of severity.
-    pub classes: [f64; CLASSES.len()],
-    /// Template.
-    pub template: &'a str,
-    /// Whether some are ERROR or above.
-    pub severe: bool,
-}
-
-impl<'a> Counts<'a> {
-    /// Adds records of a band; `pattern` is `None` beyond the windows' bound.
-    pub fn add(&mut self, band: Band, pattern: Option<Pattern>, template: &'a str, records: u64) {
-        let count = match pattern {
-            Some(pattern) => self.patterns.entry(pattern).or_default(),
-            None => &mut self.others,
-        };
-        let records = records as f64;
-        (count.template, count.records) = (template, count.records + records);
-        count.severe |= band >= Band::Error && records > 0.0;
-        for (class, (_, holds)) in CLASSES.iter().enumerate() {
-            count.classes[class] += if holds(band) { records } else { 0.0 };
-        }
-    }
-}
-
-/// A service's records without what single patterns have too many of: what they tell, they tell by themselves.
-#[derive(Clone, Copy, Debug, Default)]
-struct Mix {
-    total: f64,
-    classes: [f64; CLASSES.len()],
-}
-
-impl Mix {
-    fn add(&mut self, count: &PatternCount<'_>, most: f64) {
-        let part = if count.records > most { most / count.records } else { 1.0 };
-        self.total += count.records * part;
-        for (sum, class) in self.classes.iter_mut().zip(count.classes) {
-            *sum += class * part;
-        }
-    }
-}
-
-/// What is the same for all services in a frame.
-#[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
-    /// Settings.
-    pub config: &'a AnomalyConfig,
-    /// End of the frame.
-    pub at: UnixNanos,
-    /// End of the frame before.
-    pub before: UnixNanos,
-    /// Length of the frame in windows.
-    pub windows: f64,
-    /// Length of a window in seconds.
-    pub window_seconds: f64,
-}
-
-impl Moment<'_> {
-    fn windows_in(&self, period: crate::units::Period) -> f64 {
-        period.0.as_secs_f64() / self.window_seconds
-    }
-
-    /// The start of the last `windows` windows.
-    fn start_of(&self, windows: usize) -> UnixNanos {
-        self.at.saturating_sub((windows as f64 * self.window_seconds * 1e9) as u64)
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 struct Deploy {
     number: u64,
@@ -261,7 +174,7 @@ impl ServiceWatch {
                 let is_young = pattern.watch.level.age() < YOUNG_WINDOWS;
                 let ln_limit = (!is_young && pattern.newcomer.is_none()).then_some(limits.spike);
                 let window = Window { expected: expected * load.max(1.0), ln_limit, ..window };
-                about.spike(&mut pattern.watch, &pattern.subject, &window, limits.spike, book);
+                about.follow(Kind::Spike, &mut pattern.watch, &pattern.subject, &window, limits.spike, book);
             }
             pattern.remember(moment.at, seen, moment.windows, moment.window_seconds);
         }
@@ -331,19 +244,14 @@ impl ServiceWatch {
         }
     }
 
-    fn step_deploy(
-        &mut self,
-        newcomers: f64,
-        warm: bool,
-        moment: &Moment<'_>,
-        limits: &Limits,
-        book: &mut Book,
-    ) {
+    fn step_deploy(&mut self, newcomers: f64, warm: bool, moment: &Moment<'_>, limits: &Limits, book: &mut Book) {
         if let Some(deploy) = &mut self.deploy {
             deploy.windows += moment.windows;
             deploy.since_newcomer = if newcomers > 0.0 { 0.0 } else { deploy.since_newcomer + moment.windows };
             book.update(deploy.number, |anomaly| anomaly.patterns += newcomers as usize);
-            if deploy.since_newcomer >= SETTLE_WINDOWS || deploy.windows >= moment.windows_in(moment.config.accept_after) {
+            if deploy.since_newcomer >= SETTLE_WINDOWS
+                || deploy.windows >= moment.windows_in(moment.config.accept_after)
+            {
                 book.end(deploy.number, moment.at, End::Subsided);
                 self.deploy = None;
             }
@@ -372,14 +280,7 @@ impl ServiceWatch {
     }
 
     /// The service as a whole: only where several patterns make it up, else its one pattern tells the same.
-    fn step_whole(
-        &mut self,
-        mix: &Mix,
-        several: bool,
-        moment: &Moment<'_>,
-        limits: &Limits,
-        book: &mut Book,
-    ) {
+    fn step_whole(&mut self, mix: &Mix, several: bool, moment: &Moment<'_>, limits: &Limits, book: &mut Book) {
         let whole = &mut self.whole;
         whole.turn(moment.before, moment.at);
         let is_young = whole.watch.level.age() < YOUNG_WINDOWS;
@@ -400,19 +301,12 @@ impl ServiceWatch {
         about.quiet(whole, &window, limits.silence, book);
         if whole.quiet.open_number().is_none() {
             let window = Window { ln_limit: tested.then_some(limits.spike), ..window };
-            about.spike(&mut whole.watch, &whole.subject, &window, limits.spike, book);
+            about.follow(Kind::Spike, &mut whole.watch, &whole.subject, &window, limits.spike, book);
         }
         whole.remember(moment.at, mix.total, moment.windows, moment.window_seconds);
     }
 
-    fn step_shares(
-        &mut self,
-        mix: &Mix,
-        warm: bool,
-        moment: &Moment<'_>,
-        limits: &Limits,
-        book: &mut Book,
-    ) {
+    fn step_shares(&mut self, mix: &Mix, warm: bool, moment: &Moment<'_>, limits: &Limits, book: &mut Book) {
         if mix.total <= 0.0 {
             return;
         }
@@ -430,7 +324,7 @@ impl ServiceWatch {
                 accept_windows: moment.windows_in(moment.config.accept_after),
             };
             let about = About { service: &self.service.name, pattern: None, moment };
-            about.share(watch, CLASSES[class].0, &window, limits.severity, book);
+            about.follow(Kind::SeverityShift, watch, CLASSES[class].0, &window, limits.severity, book);
         }
     }
 
@@ -491,101 +385,4 @@ fn end_pattern(pattern: &mut PatternWatch, at: UnixNanos, end: End, book: &mut B
     let newcomer = pattern.newcomer.take().map(|(number, _)| number);
     let open = [newcomer, pattern.watch.close(), pattern.quiet.close()];
     open.into_iter().flatten().for_each(|number| book.end(number, at, end));
-}
-
-/// Whom a verdict is about.
-#[derive(Clone, Copy)]
-struct About<'a> {
-    service: &'a str,
-    pattern: Option<Pattern>,
-    moment: &'a Moment<'a>,
-}
-
-impl About<'_> {
-    fn anomaly(&self, kind: Kind, subject: &str, surprise: &Surprise, ln_limit: f64) -> Anomaly {
-        let pattern = self.pattern.map(|pattern| pattern.to_string());
-        let since = self.moment.start_of(surprise.windows);
-        let named = if kind == Kind::SeverityShift { Some(subject) } else { pattern.as_deref() };
-        Anomaly {
-            id: Anomaly::id_of(self.service, kind, named, since),
-            kind,
-            service: self.service.to_owned(),
-            pattern,
-            subject: subject.to_owned(),
-            score: score(surprise.ln_p),
-            p_value: surprise.ln_p.exp(),
-            p_threshold: ln_limit.exp(),
-            expected: surprise.expected / surprise.windows.max(1) as f64,
-            seen: surprise.seen / surprise.windows.max(1) as f64,
-            windows: surprise.windows,
-            dispersion: surprise.dispersion,
-            patterns: 1,
-            since,
-            noticed: self.moment.at,
-            ended: None,
-            end: None,
-        }
-    }
-
-    fn worse(anomaly: &mut Anomaly, surprise: &Surprise) {
-        anomaly.seen = anomaly.seen.max(surprise.seen / surprise.windows.max(1) as f64);
-        if score(surprise.ln_p) > anomaly.score {
-            (anomaly.score, anomaly.p_value) = (score(surprise.ln_p), surprise.ln_p.exp());
-        }
-    }
-
-    fn spike(&self, watch: &mut Watch, subject: &str, window: &Window<'_>, ln_limit: f64, book: &mut Book) {
-        self.follow(Kind::Spike, watch, subject, window, ln_limit, book);
-    }
-
-    fn share(&self, watch: &mut Watch, subject: &str, window: &Window<'_>, ln_limit: f64, book: &mut Book) {
-        self.follow(Kind::SeverityShift, watch, subject, window, ln_limit, book);
-    }
-
-    fn follow(
-        &self,
-        kind: Kind,
-        watch: &mut Watch,
-        subject: &str,
-        window: &Window<'_>,
-        ln_limit: f64,
-        book: &mut Book,
-    ) {
-        match watch.step(window) {
-            Verdict::Calm => {}
-            Verdict::Starts(surprise) => {
-                let number = book.start(self.anomaly(kind, subject, &surprise, ln_limit));
-                watch.open(number);
-            }
-            Verdict::Goes(number, surprise) => book.update(number, |anomaly| Self::worse(anomaly, &surprise)),
-            Verdict::Ends(number, end) => book.end(number, self.moment.at, end),
-        }
-    }
-
-    fn quiet(&self, pattern: &mut PatternWatch, window: &Window<'_>, ln_limit: f64, book: &mut Book) {
-        match pattern.quiet.step(window, &pattern.watch.level) {
-            Verdict::Calm => {}
-            Verdict::Starts(surprise) => {
-                let mut anomaly = self.anomaly(Kind::Silence, &pattern.subject, &surprise, ln_limit);
-                anomaly.patterns = 1;
-                pattern.quiet.open(book.start(anomaly));
-                if let Some(number) = pattern.watch.close() {
-                    book.end(number, self.moment.at, End::Subsided);
-                }
-            }
-            Verdict::Goes(number, surprise) => book.update(number, |anomaly| Self::worse(anomaly, &surprise)),
-            Verdict::Ends(number, end) => {
-                book.end(number, self.moment.at, end);
-                pattern.watch.level.interrupt();
-                if end == End::Accepted {
-                    pattern.watch.level.accept(0.0);
-                }
-            }
-        }
-    }
-}
-
-/// −log₁₀ p, at most 300.
-fn score(ln_p: f64) -> f64 {
-    (-ln_p / std::f64::consts::LN_10).clamp(0.0, 300.0)
 }
