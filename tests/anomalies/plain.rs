@@ -52,13 +52,17 @@ impl Plain {
         for (&(service, pattern), series) in &mut self.series {
             let seen = series.seen as f64;
             let score = match test {
-                Test::ZScore(most) => (seen - series.mean) / (series.square - series.mean * series.mean).max(1e-9).sqrt() / most,
-                Test::Poisson(least) => tail::ln_at_least(seen, series.mean.max(0.5 / (series.weight + 1.0)), 0.0) / least.ln(),
+                Test::ZScore(most) => {
+                    (seen - series.mean) / (series.square - series.mean * series.mean).max(1e-9).sqrt() / most
+                }
+                Test::Poisson(least) => {
+                    tail::ln_at_least(seen, series.mean.max(0.5 / (series.weight + 1.0)), 0.0) / least.ln()
+                }
             };
             let strange = series.age >= YOUNG && score > 1.0;
             if strange && !series.open {
-                let (kind, pattern, note) = (Kind::Spike, Some(pattern), String::new());
-                alarms.push(Alarm { kind, service, pattern, window, score, note });
+                let (kind, pattern, expected) = (Kind::Spike, Some(pattern), series.mean);
+                alarms.push(Alarm { kind, service, pattern, window, score, seen, expected });
             }
             series.calm = if strange { 0 } else { series.calm + 1 };
             series.open = (series.open || strange) && series.calm < 3;

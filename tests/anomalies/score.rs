@@ -33,7 +33,9 @@ pub struct Alarm {
     pub pattern: Option<u64>,
     pub window: u64,
     pub score: f64,
-    pub note: String,
+    /// Seen and expected records per window.
+    pub seen: f64,
+    pub expected: f64,
 }
 
 /// Of incidents of one kind or band.
@@ -55,6 +57,7 @@ pub struct Score {
     /// Alarms of the quiet days, when there were deploys but no incidents.
     pub early_alarms: usize,
     pub service_days: f64,
+    pub services: usize,
     /// Spikes of steady patterns by band of base rate.
     pub by_band: [Recall; BANDS.len()],
     /// Spikes of bursty patterns.
@@ -101,7 +104,8 @@ pub fn run(plan: Plan, config: &AnomalyConfig, mut plain: Vec<Plain>) -> Vec<Sco
                     pattern: anomaly.pattern.as_ref().map(|pattern| u64::from_str_radix(pattern, 16).unwrap()),
                     window,
                     score: anomaly.score,
-                    note: format!("seen {:.1} expected {:.1} over {} α {:.2}", anomaly.seen, anomaly.expected, anomaly.windows, anomaly.dispersion),
+                    seen: anomaly.seen,
+                    expected: anomaly.expected,
                 });
             }
         }
@@ -124,11 +128,12 @@ fn row<'a>(count: &Count, services: &'a [Arc<Service>]) -> Row<'a> {
 
 fn score(alarms: Vec<Alarm>, truths: &[Truth], plan: &Plan) -> Score {
     let quiet = (plan.quiet_days * DAY as f64) as u64;
-    let service_days = plan.services as f64 * (plan.days as f64 - plan.quiet_days);
+    let service_days = plan.services as f64 * (plan.days - plan.quiet_days);
     let (early, alarms): (Vec<Alarm>, Vec<Alarm>) = alarms.into_iter().partition(|alarm| alarm.window < quiet);
     let is_false = |alarm: &Alarm| !truths.iter().any(|truth| is_about(alarm, truth));
     let early_alarms = early.into_iter().filter(is_false).count();
-    let mut score = Score { alarms: alarms.len(), early_alarms, service_days, ..Score::default() };
+    let mut score =
+        Score { alarms: alarms.len(), early_alarms, service_days, services: plan.services, ..Score::default() };
     for truth in truths.iter().filter(|truth| truth.start >= quiet) {
         let hit = alarms.iter().filter(|alarm| is_about(alarm, truth) && alarm.window < truth.end);
         let first = hit.map(|alarm| alarm.window - truth.start).min();

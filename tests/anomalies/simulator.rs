@@ -19,7 +19,7 @@ pub struct Plan {
     pub seed: u64,
     pub services: usize,
     pub patterns: usize,
-    pub days: u64,
+    pub days: f64,
     /// Days before the first incident. Deploys come from the first day on.
     pub quiet_days: f64,
     /// Whether patterns burst and batches run.
@@ -193,7 +193,7 @@ impl Simulation {
 
     /// Counts of the next window; `None` at the end.
     pub fn next(&mut self) -> Option<Vec<Count>> {
-        if self.window >= self.plan.days * DAY {
+        if self.window as f64 >= self.plan.days * DAY as f64 {
             return None;
         }
         let mut counts = Vec::new();
@@ -245,7 +245,16 @@ impl Simulation {
         service.patterns.extend(born);
         service.next_deploy = now + DAY / 2 + self.random.below(DAY as usize) as u64;
         let (start, end) = (now, now + 2 * HOUR);
-        self.truths.push(Truth { incident: Incident::Deploy, service: s, pattern: None, start, end, base: 0.0, steady: true, variation: 0.0 });
+        self.truths.push(Truth {
+            incident: Incident::Deploy,
+            service: s,
+            pattern: None,
+            start,
+            end,
+            base: 0.0,
+            steady: true,
+            variation: 0.0,
+        });
         // An incident within a deploy could not be told from it.
         service.next_incident = service.next_incident.max(end);
     }
@@ -254,6 +263,11 @@ impl Simulation {
         let now = self.window;
         let end = now + 18 + self.random.below(102) as u64;
         let service = &mut self.services[s];
+        if service.next_deploy < end + HOUR {
+            // One thing at a time: the deploy first.
+            service.next_incident = service.next_deploy + 1;
+            return;
+        }
         service.turn = (service.turn + 1) % 7;
         let incident = match service.turn {
             0 => Incident::NewPattern,
@@ -263,10 +277,8 @@ impl Simulation {
         };
         let pause = if self.plan.crowded { HOUR / 2 } else { 3 * HOUR };
         service.next_incident = end + HOUR / 3 + self.random.below(pause as usize) as u64;
-        if service.next_deploy < end + HOUR {
-            service.next_deploy = end + HOUR;
-        }
-        let truth = Truth { incident, service: s, pattern: None, start: now, end, base: 0.0, steady: true, variation: 0.0 };
+        let truth =
+            Truth { incident, service: s, pattern: None, start: now, end, base: 0.0, steady: true, variation: 0.0 };
         match incident {
             Incident::NewPattern => {
                 let mut born = self.pattern(now);
@@ -285,7 +297,14 @@ impl Simulation {
                     .iter()
                     .filter(|pattern| pattern.from + HOUR < now && pattern.rate * load > least)
                     .filter(|pattern| !matches!(pattern.habit, Habit::Hourly(_) | Habit::Nightly(_)))
-                    .map(|pattern| (pattern.id, pattern.rate * load, pattern.habit == Habit::Steady && pattern.from + DAY / 2 <= now, pattern.variation()))
+                    .map(|pattern| {
+                        (
+                            pattern.id,
+                            pattern.rate * load,
+                            pattern.habit == Habit::Steady && pattern.from + DAY / 2 <= now,
+                            pattern.variation(),
+                        )
+                    })
                     .collect();
                 if old.is_empty() {
                     return;
@@ -310,8 +329,14 @@ impl Simulation {
     fn write(&mut self, s: usize, counts: &mut Vec<Count>) {
         let now = self.window;
         let load = self.load(s);
-        let running: Vec<Truth> =
-            self.truths.iter().rev().take(64).filter(|t| t.service == s && t.start <= now && now < t.end).copied().collect();
+        let running: Vec<Truth> = self
+            .truths
+            .iter()
+            .rev()
+            .take(64)
+            .filter(|t| t.service == s && t.start <= now && now < t.end)
+            .copied()
+            .collect();
         let shifted = running.iter().any(|truth| truth.incident == Incident::SeverityShift);
         let Simulation { services, random, plan, .. } = self;
         for pattern in &mut services[s].patterns {
@@ -320,8 +345,20 @@ impl Simulation {
             let mut mean = pattern.rate * load * (pattern.wander - pattern.wander_sd.powi(2) / 2.0).exp();
             mean *= match pattern.habit {
                 Habit::Steady => 1.0,
-                Habit::Hourly(at) => if now % HOUR >= at && now % HOUR < at + 3 { 20.0 } else { 0.05 },
-                Habit::Nightly(at) => if now % DAY >= at && now % DAY < at + 30 { 20.0 } else { 0.0 },
+                Habit::Hourly(at) => {
+                    if now % HOUR >= at && now % HOUR < at + 3 {
+                        20.0
+                    } else {
+                        0.05
+                    }
+                }
+                Habit::Nightly(at) => {
+                    if now % DAY >= at && now % DAY < at + 30 {
+                        20.0
+                    } else {
+                        0.0
+                    }
+                }
                 Habit::Bursty => {
                     if random.chance(6.0 / DAY as f64) {
                         pattern.burst = (now + 1 + random.below(2) as u64, random.between(3.0, 10.0));
@@ -343,7 +380,11 @@ impl Simulation {
                 continue;
             }
             let count = Count { service: s, pattern: pattern.id, severity: pattern.severity, records };
-            let failed = if shifted && pattern.severity == 9 { records / 5 + u64::from(random.chance((records % 5) as f64 / 5.0)) } else { 0 };
+            let failed = if shifted && pattern.severity == 9 {
+                records / 5 + u64::from(random.chance((records % 5) as f64 / 5.0))
+            } else {
+                0
+            };
             counts.push(Count { records: records - failed.min(records), ..count });
             counts.push(Count { severity: 17, records: failed.min(records), ..count });
         }

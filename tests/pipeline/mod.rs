@@ -1,5 +1,6 @@
 //! The pipeline from request bytes to destinations, without a network.
 
+mod boost;
 mod cardinality;
 mod conservation;
 mod patterns;

@@ -124,7 +124,9 @@ impl Watch {
         match self.open {
             Some(open) => self.follow(open, window, surprise),
             None if is_alarm(window, &surprise) => {
-                let open = Open { number: None, windows: surprise.windows as f64, calm: 0, ln_p: surprise.ln_p };
+                // A minute may look strange for a burst of one window in it.
+                let high = self.level.high(surprise.windows, window.min_factor);
+                let open = Open { number: None, windows: high as f64, calm: 0, ln_p: surprise.ln_p };
                 self.open = Some(open);
                 self.raise(open, window, surprise)
             }

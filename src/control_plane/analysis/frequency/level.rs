@@ -27,6 +27,8 @@ const PRIOR_WINDOWS: f64 = 60.0;
 const CLIP_DEVIATIONS: f64 = 4.0;
 /// Residuals are learned up to so many.
 const CLIP_RESIDUAL_DEVIATIONS: f64 = 6.0;
+/// Up to so many standard deviations above the prediction, a count is called certain: it is no news by any limit.
+const PLAIN_DEVIATIONS: f64 = 1.5;
 /// Records that stand for knowing nothing (Jeffreys' prior of a rate).
 const PRIOR_RECORDS: f64 = 0.5;
 
@@ -68,6 +70,26 @@ pub struct Surprise {
     pub dispersion: f64,
     /// `ln P(X ≥ seen)`.
     pub ln_p: f64,
+}
+
+/// What is left of an old count after some windows: `2^(−windows / half_life)` to first order, which a few windows are
+/// short enough for.
+fn kept(windows: f64, half_life: f64) -> f64 {
+    1.0 - std::f64::consts::LN_2 * windows / half_life
+}
+
+/// Variance of a count.
+fn variance(mean: f64, dispersion: f64) -> f64 {
+    mean + dispersion * mean * mean
+}
+
+/// `ln P(X ≥ seen)`, not worked out where it is nothing special.
+fn ln_tail(seen: f64, expected: f64, dispersion: f64) -> f64 {
+    let above = seen - expected;
+    if above <= 0.0 || above * above < PLAIN_DEVIATIONS * PLAIN_DEVIATIONS * variance(expected, dispersion) {
+        return 0.0;
+    }
+    tail::ln_at_least(seen, expected, dispersion)
 }
 
 impl Level {
@@ -120,7 +142,7 @@ impl Level {
         for (scale, &windows) in SCALES.iter().enumerate().take_while(|(_, windows)| **windows <= self.filled) {
             let (seen, expected) = self.sum(windows);
             let dispersion = self.dispersion(scale, prior[scale]) + doubt;
-            let ln_p = tail::ln_at_least(seen, expected, dispersion);
+            let ln_p = ln_tail(seen, expected, dispersion);
             if ln_p < most.ln_p || windows == 1 {
                 most = Surprise { windows, seen, expected, dispersion, ln_p };
             }
@@ -132,7 +154,7 @@ impl Level {
     pub fn surprise_of_last(&self, prior: &[f64; 3]) -> Surprise {
         let (seen, expected) = self.sum(1);
         let dispersion = self.dispersion(0, prior[0]) + self.doubt(prior[0]);
-        let ln_p = tail::ln_at_least(seen, expected, dispersion);
+        let ln_p = ln_tail(seen, expected, dispersion);
         Surprise { windows: 1, seen, expected, dispersion, ln_p }
     }
 
@@ -140,6 +162,12 @@ impl Level {
     pub fn sum(&self, windows: usize) -> (f64, f64) {
         let last = &self.recent[LONGEST - windows.min(LONGEST)..];
         last.iter().fold((0.0, 0.0), |sum, window| (sum.0 + window.0, sum.1 + window.1))
+    }
+
+    /// How many of the last `windows` windows brought more than `factor` times what was expected.
+    pub fn high(&self, windows: usize, factor: f64) -> usize {
+        let last = &self.recent[LONGEST - windows.min(LONGEST)..];
+        last.iter().filter(|(seen, expected)| *seen > expected * factor).count()
     }
 
     /// Forgets the noted windows, after a gap.
@@ -152,21 +180,20 @@ impl Level {
     /// share is of); `expected` is what was predicted for it (with whatever else was known, such as the load of the
     /// whole service). Call [`Level::note`] first.
     pub fn learn(&mut self, seen: f64, expected: f64, exposure: f64, windows: f64, prior: &[f64; 3]) {
-        let variance = |m: f64, dispersion: f64| m + dispersion * m * m;
-        let doubt = self.doubt(prior[0]);
+        let (doubt, windows_passed) = (self.doubt(prior[0]), windows);
         for (scale, &windows) in SCALES.iter().enumerate().take_while(|(_, windows)| **windows <= self.filled) {
             let (seen, expected) = self.sum(windows);
             let dispersion = self.dispersion(scale, prior[scale]) + doubt;
             let most = CLIP_RESIDUAL_DEVIATIONS * variance(expected, dispersion).sqrt() + 1.0;
             let residual = (seen - expected).clamp(-most, most);
-            let keep = 0.5f64.powf(1.0 / SPREAD_HALF_LIFE_WINDOWS);
+            let keep = kept(windows_passed, SPREAD_HALF_LIFE_WINDOWS);
             let spread = &mut self.spread[scale];
             spread.excess = spread.excess * keep + residual * residual - expected;
             spread.square = spread.square * keep + expected * expected;
         }
         let most = expected + CLIP_DEVIATIONS * variance(expected, self.dispersion(0, prior[0]) + doubt).sqrt() + 1.0;
         let learned = if self.age < 1.0 { seen } else { seen.min(most) };
-        let keep = 0.5f64.powf(windows / MEAN_HALF_LIFE_WINDOWS);
+        let keep = kept(windows, MEAN_HALF_LIFE_WINDOWS);
         self.weight = self.weight * keep + exposure;
         self.windows = self.windows * keep + windows;
         self.mean = (self.mean + (learned - self.mean * exposure) / self.weight.max(1e-9)).max(0.0);
