@@ -4,6 +4,8 @@
 //! Promises: the same numbers on every machine; ends with an error where the bar is missed.
 //! Run: `cargo run --release --example anomalies -- [services] [days] [seed]`
 
+#![expect(clippy::unwrap_used, reason = "what is shared with the tests fails as tests do")]
+
 #[path = "../tests/anomalies/plain.rs"]
 mod plain;
 #[path = "../tests/anomalies/random.rs"]

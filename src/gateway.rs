@@ -315,13 +315,12 @@ impl Gateway {
 
     /// Tells the metrics server what there is to show.
     fn show(&self, forwarders: &Forwarders) {
-        let mut sources: Vec<Arc<dyn MetricSource>> =
-            vec![
-                Arc::clone(&self.pipeline) as _,
-                Arc::clone(&self.policies) as _,
-                Arc::clone(&self.learner) as _,
-                Arc::clone(&self.anomalies) as _,
-            ];
+        let mut sources: Vec<Arc<dyn MetricSource>> = vec![
+            Arc::clone(&self.pipeline) as _,
+            Arc::clone(&self.policies) as _,
+            Arc::clone(&self.learner) as _,
+            Arc::clone(&self.anomalies) as _,
+        ];
         sources.extend(self.receivers.iter().map(|receiver| Arc::clone(&receiver.stats) as Arc<dyn MetricSource>));
         sources
             .extend(self.exporters.iter().map(|running| Arc::new(running.exporter.clone()) as Arc<dyn MetricSource>));

@@ -21,6 +21,9 @@ use crate::telemetry::{AnomalySource, MetricSink, MetricSource};
 /// Services with a metric of their own: those with the most anomalies.
 const METRIC_SERVICES: usize = 50;
 
+/// Frames after the publication of patterns in which batches may still have been counted by those before.
+const SETTLING_FRAMES: u32 = 3;
+
 /// The detector and what it needs.
 pub(super) struct Anomalies {
     state: Mutex<State>,
@@ -32,6 +35,9 @@ struct State {
     detector: Detector,
     plan: BoostPlan,
     boosted: usize,
+    /// Version of the catalogue that patterns go by, and how many frames may still count by the one before.
+    catalogue: u64,
+    settling: u32,
 }
 
 impl Anomalies {
@@ -42,6 +48,8 @@ impl Anomalies {
             detector: Detector::new(config.clone()),
             plan: BoostPlan::new(),
             boosted: 0,
+            catalogue: 0,
+            settling: 0,
         };
         Anomalies { state: Mutex::new(state) }
     }
@@ -60,11 +68,24 @@ impl Anomalies {
             pipeline.set_boosts(Boosts::new());
             return;
         }
-        let State { config, frames, detector, plan, boosted } = &mut *state;
+        let State { config, frames, detector, plan, boosted, catalogue, settling } = &mut *state;
+        let policy = pipeline.policy();
+        let published = policy.catalogue();
+        let heir = |template: &str| published.find(template).map(|pattern| pattern.id);
+        if published.version() != *catalogue {
+            (*catalogue, *settling) = (published.version(), SETTLING_FRAMES);
+            detector.regroup(&heir, snapshot.at);
+        }
         match frames.step(snapshot) {
             None => return,
             Some(Step::Gap) => detector.interrupt(snapshot.at),
-            Some(Step::Frame(frame)) => detector.observe(&frame).iter().for_each(log),
+            Some(Step::Frame(mut frame)) => {
+                if *settling > 0 {
+                    *settling -= 1;
+                    frame.rows.iter_mut().for_each(|row| row.pattern = heir(row.template).or(row.pattern));
+                }
+                detector.observe(&frame).iter().for_each(log);
+            }
         }
         let mut boosts = Boosts::new();
         for boost in plan.step(detector, &config.boost, snapshot.window_seconds, snapshot.at) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lipservice::control_plane::analysis::anomaly::{Anomaly, AnomalyConfig, BoostPlan, Detector, End, Event, Kind};
 use lipservice::control_plane::analysis::frequency::frame::Step;
 use lipservice::control_plane::analysis::frequency::{Frame, Frames, Row};
+use lipservice::data_plane::pattern::PatternId;
 use lipservice::data_plane::signature::Signature;
 use lipservice::data_plane::window::config::WindowConfig;
 use lipservice::data_plane::window::{Band, PatternKey, PatternTable, Service};
@@ -45,7 +46,7 @@ impl World {
         let row = |(i, records): (usize, &u64)| Row {
             service: &self.service,
             band,
-            pattern: Some(Signature(i as u64)),
+            pattern: Some(PatternId(i as u64)),
             template: "<b>GET</b> <*>",
             records: *records,
         };
@@ -163,6 +164,22 @@ fn tables_are_bounded_and_what_is_turned_away_is_counted() {
 }
 
 #[test]
+fn patterns_that_become_one_are_no_news() {
+    let mut world = World::new(AnomalyConfig::default());
+    world.run(13 * HOUR, &[20.0, 5.0, 10.0]);
+    // The miner finds that patterns 0 and 2 are one, number 3.
+    world.detector.regroup(&|_| Some(PatternId(3)), world.at);
+    assert_eq!(world.detector.watched(), (1, 1));
+    world.run(HOUR, &[0.0, 0.0, 0.0, 35.0]);
+    assert_eq!(world.started(), Vec::<&Anomaly>::new());
+    world.run(6, &[0.0, 0.0, 0.0, 140.0]);
+    assert_eq!(world.started().len(), 1, "{:#?}", world.started());
+    world.run(12, &[]);
+    world.detector.regroup(&|_| None, world.at);
+    assert_eq!(world.detector.watched(), (1, 1));
+}
+
+#[test]
 fn after_a_gap_nothing_is_judged_by_what_was_before_it() {
     let mut world = known();
     world.run(1, &[0.0, 0.0]);
@@ -181,7 +198,7 @@ fn a_boost_lasts_as_long_as_the_anomaly_and_then_fades() {
     world.run(4, &[90.0, 5.0]);
     let boosts = plan.step(&world.detector, &config, 10.0, world.at);
     assert_eq!(boosts.len(), 1);
-    assert_eq!((boosts[0].pattern, boosts[0].percentage), (Signature(0), 100.0));
+    assert_eq!((boosts[0].pattern, boosts[0].percentage), (PatternId(0), 100.0));
     world.run(6, &[20_000.0, 5.0]);
     let capped = plan.step(&world.detector, &config, 10.0, world.at)[0].percentage;
     assert!((4.0..6.0).contains(&capped), "100 of 2,000 records a second: {capped}");
@@ -203,10 +220,10 @@ fn frames_know_restarts_gaps_and_clocks_that_jump() {
     let config = WindowConfig { idle_timeout: Period::secs(60), ..WindowConfig::default() };
     let table = PatternTable::new(&config);
     let service = table.service(b"web", None);
-    let key = PatternKey { service, band: Band::Info, signature: Signature(7) };
+    let key = PatternKey { service, band: Band::Info, pattern: PatternId(7) };
     let mut at = 1_767_571_200_000_000_000;
     let write = |at: u64, records: u64| {
-        let cell = table.cell(key, || ("t".into(), "e".into()));
+        let cell = table.cell(key, Signature(7), || ("t".into(), "e".into()));
         for _ in 0..records {
             cell.record(table.window_at(at), at, 1, |_| (true, None, ())).unwrap();
         }

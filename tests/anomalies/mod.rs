@@ -22,7 +22,10 @@ fn spikes_are_noticed_within_two_windows_at_one_false_alarm_a_day() {
     let scores = score::run(PLAN, &AnomalyConfig::default(), tests);
     let [ours, z_score, poisson] = &scores[..] else { panic!("three scores") };
     let (recall, alarms) = (ours.recall_from(10.0), ours.false_per_service_day());
-    eprintln!("recall {recall:.2}, {alarms:.2} false alarms per service-day: {:?}", ours.by_incident);
+    let kinds: Vec<_> = ours.false_alarms.iter().map(|alarm| alarm.kind).collect();
+    let (precision, early) = (ours.precision(), ours.early_alarms);
+    eprintln!("recall {recall:.2}, precision {precision:.2}, false alarms {alarms:.2} per service-day: {kinds:?}");
+    eprintln!("{early} on the first day of {} services: {:?}", ours.services, ours.by_incident);
     // Two service-days: one false alarm more or less is half a one per day. The example holds many to the bar itself.
     assert!(recall >= 0.85, "{recall}: {:?}", ours.by_band);
     assert!(alarms <= 1.5, "{alarms}: {:#?}", ours.false_alarms);

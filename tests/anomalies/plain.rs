@@ -61,8 +61,8 @@ impl Plain {
             };
             let strange = series.age >= YOUNG && score > 1.0;
             if strange && !series.open {
-                let (kind, pattern, expected) = (Kind::Spike, Some(pattern), series.mean);
-                alarms.push(Alarm { kind, service, pattern, window, score, seen, expected });
+                let (kind, pattern) = (Kind::Spike, Some(pattern));
+                alarms.push(Alarm { kind, service, pattern, window });
             }
             series.calm = if strange { 0 } else { series.calm + 1 };
             series.open = (series.open || strange) && series.calm < 3;

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lipservice::control_plane::analysis::anomaly::{AnomalyConfig, Detector, Event, Kind};
-use lipservice::control_plane::analysis::frequency::{Frame, Pattern, Row};
+use lipservice::control_plane::analysis::frequency::{Frame, Row};
+use lipservice::data_plane::pattern::PatternId;
 use lipservice::data_plane::window::{Band, Service};
 
 use super::plain::Plain;
@@ -32,10 +33,6 @@ pub struct Alarm {
     pub service: usize,
     pub pattern: Option<u64>,
     pub window: u64,
-    pub score: f64,
-    /// Seen and expected records per window.
-    pub seen: f64,
-    pub expected: f64,
 }
 
 /// Of incidents of one kind or band.
@@ -103,9 +100,6 @@ pub fn run(plan: Plan, config: &AnomalyConfig, mut plain: Vec<Plain>) -> Vec<Sco
                     service: anomaly.service[1..].parse().unwrap(),
                     pattern: anomaly.pattern.as_ref().map(|pattern| u64::from_str_radix(pattern, 16).unwrap()),
                     window,
-                    score: anomaly.score,
-                    seen: anomaly.seen,
-                    expected: anomaly.expected,
                 });
             }
         }
@@ -120,7 +114,7 @@ fn row<'a>(count: &Count, services: &'a [Arc<Service>]) -> Row<'a> {
     Row {
         service: &services[count.service],
         band: Band::of(count.severity, b""),
-        pattern: Some(lipservice::data_plane::signature::Signature(count.pattern) as Pattern),
+        pattern: Some(PatternId(count.pattern)),
         template: "",
         records: count.records,
     }

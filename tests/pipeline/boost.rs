@@ -24,7 +24,7 @@ fn boost(bench: &Bench, percentage: f64) {
     let mut boosts = Boosts::new();
     for row in bench.pipeline.table.snapshot(super::START, usize::MAX).rows {
         let service = bench.pipeline.table.index_of(&row.service).unwrap();
-        boosts.set(service, row.signature.unwrap(), threshold_of(percentage));
+        boosts.set(service, row.pattern.unwrap(), threshold_of(percentage));
     }
     bench.pipeline.set_boosts(boosts);
 }

@@ -120,7 +120,7 @@ pub const GROUPS: &[Group] = &[
     },
     Group {
         module: "control_plane::analysis::frequency",
-        may_name: &["data_plane::window", "data_plane::signature", "clock", "units"],
+        may_name: &["data_plane::window", "data_plane::pattern", "clock", "units"],
     },
     Group { module: "control_plane::analysis::mining", may_name: &["data_plane::pattern"] },
     Group { module: "control_plane::analysis", may_name: &[] },

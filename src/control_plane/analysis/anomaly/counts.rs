@@ -8,11 +8,18 @@ use std::collections::HashMap;
 use crate::control_plane::analysis::frequency::Pattern;
 use crate::data_plane::window::Band;
 
-/// Classes of severity whose share is watched, with the name of each.
-pub(super) const CLASSES: [(&str, fn(Band) -> bool); 3] = [
-    ("trace, debug", |band| matches!(band, Band::Trace | Band::Debug)),
-    ("warn", |band| band == Band::Warn),
-    ("error, fatal", |band| band >= Band::Error),
+/// Severities whose share is watched together.
+pub(super) struct Class {
+    /// For people.
+    pub name: &'static str,
+    holds: fn(Band) -> bool,
+}
+
+/// The classes.
+pub(super) const CLASSES: [Class; 3] = [
+    Class { name: "trace, debug", holds: |band| matches!(band, Band::Trace | Band::Debug) },
+    Class { name: "warn", holds: |band| band == Band::Warn },
+    Class { name: "error, fatal", holds: |band| band >= Band::Error },
 ];
 
 /// What a service wrote in a frame.
@@ -47,7 +54,7 @@ impl<'a> Counts<'a> {
         let records = records as f64;
         (count.template, count.records) = (template, count.records + records);
         count.severe |= band >= Band::Error && records > 0.0;
-        for (class, (_, holds)) in CLASSES.iter().enumerate() {
+        for (class, Class { holds, .. }) in CLASSES.iter().enumerate() {
             count.classes[class] += if holds(band) { records } else { 0.0 };
         }
     }

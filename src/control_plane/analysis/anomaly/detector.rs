@@ -111,6 +111,13 @@ impl Detector {
         self.services.values_mut().for_each(ServiceWatch::interrupt);
     }
 
+    /// Follows the miner: patterns that were published since go by other ids now.
+    pub fn regroup(&mut self, heir: &dyn Fn(&str) -> Option<Pattern>, at: UnixNanos) {
+        for watch in self.services.values_mut() {
+            self.patterns -= watch.regroup(heir, at, &mut self.book);
+        }
+    }
+
     /// Forgets patterns that paused long, and services without patterns.
     fn sweep(&mut self, frame: &Frame<'_>) {
         let crowded = self.patterns * 100 >= self.config.max_patterns * CROWDED_PERCENT;

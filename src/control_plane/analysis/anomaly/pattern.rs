@@ -17,8 +17,6 @@ pub const YOUNG_WINDOWS: f64 = 30.0;
 const SETTLED_WINDOWS: f64 = 360.0;
 /// Largest rate the histogram tells apart, in records per window.
 const MAX_RATE: u64 = 1_000_000;
-/// Longest template kept, in characters.
-const MAX_SUBJECT: usize = 200;
 
 /// A pattern's first minute.
 #[derive(Clone, Copy, Debug, Default)]
@@ -40,7 +38,7 @@ pub struct PatternWatch {
     pub early: Option<Early>,
     /// The open anomaly of a new pattern, and for how many windows.
     pub newcomer: Option<(u64, f64)>,
-    /// Its template.
+    /// Its template, as long as the windows keep it.
     pub subject: Box<str>,
     /// Whether it was first seen with ERROR or above.
     pub severe: bool,
@@ -51,13 +49,12 @@ pub struct PatternWatch {
 impl PatternWatch {
     /// A pattern just seen for the first time.
     pub fn new(template: &str, severe: bool) -> Self {
-        let end = template.char_indices().nth(MAX_SUBJECT).map_or(template.len(), |(at, _)| at);
         PatternWatch {
             watch: Watch::default(),
             quiet: Quiet::default(),
             early: Some(Early::default()),
             newcomer: None,
-            subject: template[..end].into(),
+            subject: template.into(),
             severe,
             season: None,
             rates: None,

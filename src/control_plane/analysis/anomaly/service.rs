@@ -14,6 +14,7 @@ use super::event::{End, Kind};
 use super::limits::Limits;
 use super::novelty::{EARLY_WINDOWS, Novelty};
 use super::pattern::{Early, PatternWatch, YOUNG_WINDOWS};
+use super::quiet::Quiet;
 use super::watch::{Watch, Window};
 use crate::clock::UnixNanos;
 use crate::control_plane::analysis::frequency::{Pattern, SCALES, Surprise};
@@ -324,7 +325,7 @@ impl ServiceWatch {
                 accept_windows: moment.windows_in(moment.config.accept_after),
             };
             let about = About { service: &self.service.name, pattern: None, moment };
-            about.follow(Kind::SeverityShift, watch, CLASSES[class].0, &window, limits.severity, book);
+            about.follow(Kind::SeverityShift, watch, CLASSES[class].name, &window, limits.severity, book);
         }
     }
 
@@ -335,6 +336,32 @@ impl ServiceWatch {
             pattern.quiet.interrupt();
         }
         self.shares.iter_mut().for_each(|watch| watch.level.interrupt());
+    }
+
+    /// Gives patterns the ids that they have now: `heir` finds the id of a template. Those that became one are one series
+    /// from now on, as large as they were together. Returns how many patterns are fewer.
+    pub fn regroup(&mut self, heir: &dyn Fn(&str) -> Option<Pattern>, at: UnixNanos, book: &mut Book) -> usize {
+        let before = self.patterns.len();
+        let moved: Vec<(Pattern, Pattern)> = self
+            .patterns
+            .iter()
+            .filter_map(|(key, pattern)| Some((*key, heir(&pattern.subject)?)))
+            .filter(|(key, heir)| key != heir)
+            .collect();
+        for (key, heir) in moved {
+            let Some(mut pattern) = self.patterns.remove(&key) else { continue };
+            end_pattern(&mut pattern, at, End::Grouped, book);
+            (pattern.early, pattern.quiet) = (None, Quiet::default());
+            match self.patterns.get_mut(&heir) {
+                Some(known) => {
+                    end_pattern(known, at, End::Grouped, book);
+                    (known.early, known.quiet) = (None, Quiet::default());
+                    known.watch.level.absorb(&pattern.watch.level);
+                }
+                None => drop(self.patterns.insert(heir, pattern)),
+            }
+        }
+        before - self.patterns.len()
     }
 
     /// Forgets patterns that paused for so many windows. Returns how many.

@@ -13,7 +13,7 @@ use crate::clock::UnixNanos;
 use crate::data_plane::window::{Band, Service, Snapshot};
 
 /// What identifies a pattern within a service. The overflow entry of the windows has none and counts for its service only.
-pub type Pattern = crate::data_plane::signature::Signature;
+pub type Pattern = crate::data_plane::pattern::PatternId;
 
 /// Records of one (service, band, pattern) in a frame.
 #[derive(Clone, Debug)]
@@ -85,11 +85,11 @@ impl Frames {
         let mut totals = HashMap::with_capacity_and_hasher(snapshot.rows.len(), ahash::RandomState::default());
         let mut rows = Vec::with_capacity(snapshot.rows.len());
         for row in &snapshot.rows {
-            let key = (Arc::clone(&row.service), row.band, row.signature);
+            let key = (Arc::clone(&row.service), row.band, row.pattern);
             let before = self.totals.get(&key).copied().unwrap_or(0);
             // A total that fell belongs to a pattern that was forgotten and came again.
             let records = row.total.records.checked_sub(before).unwrap_or(row.total.records);
-            let (service, band, pattern) = (&row.service, row.band, row.signature);
+            let (service, band, pattern) = (&row.service, row.band, row.pattern);
             rows.push(Row { service, band, pattern, template: &row.template, records });
             totals.insert(key, row.total.records);
         }

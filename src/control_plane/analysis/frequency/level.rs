@@ -128,6 +128,13 @@ impl Level {
         self.mean *= factor;
     }
 
+    /// Takes over what another series brings, when two become one.
+    pub fn absorb(&mut self, other: &Level) {
+        self.mean += other.mean;
+        self.typical += other.typical;
+        self.interrupt();
+    }
+
     /// Notes a window without learning from it: what [`Level::surprise`] looks at.
     pub fn note(&mut self, seen: f64, expected: f64) {
         self.recent.rotate_left(1);
