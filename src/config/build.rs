@@ -21,8 +21,7 @@ use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig};
 
 /// The sections of a file.
-pub const SECTIONS: [&str; 7] =
-    ["receivers", "processors", "exporters", "extensions", "anomalies", "llm", "service"];
+pub const SECTIONS: [&str; 7] = ["receivers", "processors", "exporters", "extensions", "anomalies", "llm", "service"];
 
 /// A processor of the logs pipeline.
 pub enum Processor {
