@@ -58,7 +58,8 @@ fn what_is_joined_and_what_stays_apart() {
         ),
         ("too little around", &["a ready", "b ready", "c ready", "d ready", "e ready"], 5),
         ("a variable stands there already", &["could not open file <*>", "could not open file pwd"], 1),
-        ("names with separators", &["loading of class a.b.C done", "loading of class d.e.F done"], 1),
+        ("two names with separators", &["loading of class a.b.C done", "loading of class d.e.F done"], 2),
+        ("three of them", &["loading of class a.b done", "loading of class d.e done", "loading of class g.h done"], 1),
         ("marks are not values", &["x of user - failed", "x of user ? failed"], 2),
         (
             "lists of any length",

@@ -3,6 +3,7 @@
 mod command;
 pub mod evaluate;
 mod mining;
+mod vectors;
 
 use std::io::Write as _;
 use std::process::Command;

@@ -10,8 +10,8 @@ use crate::data_plane::pattern::Kind;
 pub const NEEDED: u32 = 400;
 /// The same where much constant text stands around: three plain words.
 pub const NEEDED_IN_RICH_TEXT: u32 = 300;
-/// Constant text that counts as much: four words.
-pub const RICH_TEXT: u32 = 400;
+/// Constant text that counts as much: six words.
+pub const RICH_TEXT: u32 = 600;
 /// Constant text without which nothing is joined: two words.
 pub const LEAST_TEXT: u32 = 200;
 /// A plain word.
@@ -21,8 +21,8 @@ pub const WORD: u32 = 100;
 pub fn as_value(kind: Kind) -> u32 {
     match kind {
         Kind::Variable => 300,
-        Kind::Mixed | Kind::Name | Kind::List => 200,
-        Kind::Quoted => 130,
+        Kind::Mixed | Kind::List => 200,
+        Kind::Name | Kind::Quoted => 140,
         Kind::Word | Kind::Pair => WORD,
         Kind::Mark => 0,
     }
