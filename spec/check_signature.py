@@ -15,18 +15,41 @@ MESSAGE_FIELDS = [b"message", b"msg", b"event", b"log", b"body", b"text", b"@mt"
                   b"MESSAGE", b"Message", b"error"]
 MAX_ENTRIES, MAX_JSON, MAX_TEXT = 64, 16_384, 1_024
 
-LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") | frozenset(range(0x80, 0x100))
-DIGITS = frozenset(b"0123456789")
-WORD = LETTERS | DIGITS
+LETTER = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") | frozenset(range(0x80, 0x100))
+CAPITAL = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+SMALL = frozenset(b"abcdefghijklmnopqrstuvwxyz")
+DIGIT = frozenset(b"0123456789")
+WORD = LETTER | DIGIT | frozenset(b"_")
 SPACE = frozenset(range(0x21)) | {0x7F}
-SEPARATORS = frozenset(b".,:;-/\\+_#@%|")
-URL = WORD | frozenset(b".:-/\\+_#@%=&!$*?^~")
-VALUE_END = SPACE | frozenset(b",;|&)]}>\"'")
+RUN = WORD | frozenset(b".:/\\@-+#$%&~!?^")
+SEPARATOR = SPACE | frozenset(b".:/\\@-+_#$%&~,;|")
+QUOTE = frozenset(b"\"'`")
+LEAD, TAIL = frozenset(b".-+#%&?!^:$~"), frozenset(b".:!?-+&")
 HEX = frozenset(b"0123456789abcdefABCDEF")
-UNITS = frozenset(b"""ns us ms s sec secs second seconds m min mins minute minutes h hour hours day days B b kB KB MB GB TB
-    KiB MiB GiB TiB kb mb gb byte bytes AM PM UTC GMT""".split())
-VARIABLE_WORDS = frozenset(b"""Mon Tue Wed Thu Fri Sat Sun Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec true True TRUE
-    false False FALSE null""".split())
+URL_END = SPACE | QUOTE | frozenset(b"<>[]{},;|)")
+BRACKETS = {0x28: 0x29, 0x5B: 0x5D, 0x7B: 0x7D, 0x3C: 0x3E}
+
+
+def words(text):
+    return frozenset(text.encode().split())
+
+
+VARIABLE_WORDS = words("""Mon Tue Wed Thu Fri Sat Sun Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec true True TRUE false
+    False FALSE null NULL None nil undefined NaN root admin""")
+UNITS = words("""ns us \u00b5s \u03bcs ms s sec secs second seconds m min mins minute minutes h hr hrs hour hours d day days
+    week weeks B b kB KB MB GB TB KiB MiB GiB TiB kb mb gb byte bytes Bytes bit bits K M G AM PM am pm UTC GMT percent Hz
+    kHz MHz GHz W V mV rpm""")
+PREPOSITIONS = words("for from to by of in on at with as via into")
+BEFORE_NAMES, BEHIND_NAMES = words("for from of by to"), words("from to by in on at port via")
+ARTICLES, IS = words("the a an"), words("is was has")
+NOUNS = words("""user username host hostname node pod container queue topic namespace group database table index schema
+    bucket job task thread role cluster partition volume device interface package module key channel tenant template region
+    zone worker account service server deployment""")
+NO_NAMES = PREPOSITIONS | words("""is was has had have not no are be been unknown invalid will may can cannot could must
+    should does did do the a an this that and or but if name names id ids type already manager list set up down ready
+    failed error timeout status state file data now""")
+ENDINGS = (b"ed", b"ing", b"able", b"ible", b"tion", b"tions", b"ment")
+COLON, DASH = b":", b"-"
 
 
 def xxh64(data, seed=0):
@@ -196,156 +219,274 @@ def text_of_record(record):
 
 # Section 2
 
-def run_end(text, start, allowed):
-    while start < len(text) and text[start] in allowed:
-        start += 1
-    return start
-
-
-def url_end(text, start):
-    end = run_end(text, start, URL)
-    while end > start + 1 and text[end - 1] in b".:!?":
-        end -= 1
-    return end
-
-
-def value_end(text, start):
-    quote = text[start:start + 1]
-    if quote not in (b'"', b"'"):
-        return run_end(text, start, frozenset(range(256)) - VALUE_END)
-    at = start + 1
-    while at < len(text):
-        if text[at:at + 1] == quote:
-            return at + 1
-        at += 2 if text[at:at + 1] == b"\\" else 1
-    return start
-
-
 def is_hex_group(word):
-    return len(word) in (2, 4, 8, 12) and all(byte in HEX for byte in word)
-
-
-def hex_run_end(text, start, end_of_word):
-    """The end of the hex run, None if it is empty."""
-    end = run_end(text, start, HEX | frozenset(b"-:"))
-    if (end < len(text) and text[end] in WORD) or not any(byte in DIGITS for byte in text[start:end]):
-        return None
-    while text[end - 1] in b"-:":
-        end -= 1
-    return end if end > end_of_word else None
+    return len(word) <= 4 and all(byte in HEX for byte in word)
 
 
 class Mask:
     def __init__(self, text):
-        start = run_end(text, 0, SPACE)
+        start = 0
+        while start < len(text) and text[start] in SPACE:
+            start += 1
         self.text = cut(re.split(rb"[\n\r]", text[start:], maxsplit=1)[0], MAX_TEXT)
-        self.out = bytearray()
-        self.gap = None
+        self.size = len(self.text)
+        self.stretches = []
+        self.before = None  # (end, word or COLON or DASH, the word before that) of the last word
+        self.candidate = None  # (start, end, words that may follow)
 
-    def copy(self, data):
-        self.out += data
-        if any(byte not in SEPARATORS and byte not in SPACE for byte in data):
-            self.gap = None
+    def at(self, i):
+        return self.text[i] if 0 <= i < self.size else 0x20
 
-    def variable(self):
-        out = self.out
-        if self.gap is not None:
-            del out[self.gap:]
-            return
-        if out[-1:] in (b"-", b"+") and (len(out) == 1 or out[-2] not in LETTERS):
-            del out[-1]
-        out += b"<*>"
-        self.gap = len(out)
+    def run_end(self, i, allowed):
+        while i < self.size and self.text[i] in allowed:
+            i += 1
+        return i
 
-    def without_name(self):
-        rest = len(self.out)
-        while rest:
-            if self.out[:rest].endswith(b"<*>"):
-                rest -= 3
-            elif self.out[rest - 1] in LETTERS or self.out[rest - 1] in b".-_":
-                rest -= 1
+    # 2.3
+    def add(self, start, end):
+        while True:
+            if self.stretches and all(b in SEPARATOR for b in self.text[self.stretches[-1][1]:start]):
+                start = self.stretches.pop()[0]
+            elif start and end < self.size and BRACKETS.get(self.text[start - 1]) == self.text[end]:
+                start, end = start - 1, end + 1
+            elif self.at(start - 1) == 0x3C or (self.at(start - 1) == 0x2A and self.at(start - 2) in SPACE):
+                start -= 1
             else:
                 break
-        return rest
+        self.stretches.append((start, end))
 
-    def cut_back(self, length):
-        del self.out[length:]
-        end = length
-        while end and (self.out[end - 1] in SEPARATORS or self.out[end - 1] == 0x20):
-            end -= 1
-        self.gap = end if self.out[:end].endswith(b"<*>") else None
-
+    # 2.4
     def template(self):
-        at = 0
-        while at < len(self.text):
-            byte = self.text[at]
-            if byte in SPACE:
-                self.copy(b" ")
-                at = run_end(self.text, at, SPACE)
-            elif byte in WORD:
-                at = self.word(at)
+        i = 0
+        while i < self.size:
+            byte = self.text[i]
+            if byte in RUN:
+                i = self.run(i)
+            elif byte in QUOTE:
+                i = self.quoted(i)
+            elif byte == 0x3C:
+                i = self.placeholder(i)
+            elif byte == 0x3D:
+                i = self.equals(i)
+            elif byte in b"([{" and self.at(i + 1) == BRACKETS[byte] and self.at(i - 1) == 0x20 \
+                    and (self.at(i + 2) in SPACE or self.at(i + 2) in b",;:"):
+                self.add(i, i + 2)
+                i += 2
             else:
-                at = self.mark(at, self.text[at:at + 1])
-        if self.out[-1:] == b" ":
-            del self.out[-1]
-        return bytes(self.out)
+                i += 1
+        return self.written()
 
-    def word(self, start):
-        text = self.text
-        end = run_end(text, start, WORD)
-        word = text[start:end]
-        if any(byte in DIGITS for byte in word):
-            self.variable()
-            return end
-        between = None if self.gap is None else bytes(self.out[self.gap:])
-        is_url = text[end:end + 3] == b"://" or (len(word) == 1 and text[end:end + 2] == b":\\")
-        run = hex_run_end(text, start, end) if is_hex_group(word) else None
-        if not (between in (b".", b"_")
-                or (between == b" " and word in UNITS)
-                or (between and not between.strip(b"-:") and is_hex_group(word))
-                or is_url or run is not None or word in VARIABLE_WORDS):
-            self.copy(word)
-            return end
-        self.variable()
-        return url_end(text, start) if is_url else run or end
+    def written(self):
+        out, at = b"", 0
+        for start, end in self.stretches:
+            out += re.sub(rb"[\x00-\x20\x7f]+", b" ", self.text[at:start]) + b"<*>"
+            at = end
+        return (out + re.sub(rb"[\x00-\x20\x7f]+", b" ", self.text[at:])).rstrip(b" .,;:")
 
-    def mark(self, at, byte):
-        text = self.text
-        before = text[at - 1] if at else None
-        behind = text[at + 1] if at + 1 < len(text) else 0x20
-        if byte == b"=":
-            self.out += b"="
-            self.gap = None
-            if (before in WORD or before == ord("_")) and behind not in b"=>{[(<":
-                self.variable()
-                return value_end(text, at + 1)
-            return at + 1
-        if byte == b"/" and before not in WORD | frozenset(b"</") and (behind in WORD or behind in b"._"):
-            self.variable()
-            return url_end(text, at)
-        if byte == b":" and before in LETTERS and behind in DIGITS:
-            length = self.without_name()
-            if b"." in self.out[length + 1:]:
-                self.cut_back(length)
-                self.variable()
-        elif byte == b":" and before is not None and before in b"\"'":
-            self.copy(b":")
-            start = at + 2 if behind == 0x20 and at + 1 < len(text) else at + 1
-            if text[start:start + 1] == bytes([before]) and value_end(text, start) > start:
-                self.out += text[at + 1:start]
-                self.gap = None
-                self.variable()
-                return value_end(text, start)
-            return at + 1
-        elif byte == b"@" and before in WORD and behind in WORD:
-            self.cut_back(self.without_name())
-            self.variable()
-            end = run_end(text, at + 1, WORD | frozenset(b".-_"))
-            while text[end - 1] in b".-":
-                end -= 1
+    # 2.5
+    def quote_end(self, start):
+        quote = self.at(start)
+        for i in range(start + 1, self.size):
+            if self.text[i] == quote and self.text[i - 1] != 0x5C and self.at(i + 1) not in WORD:
+                return self.run_end(i, {quote})
+        return None
+
+    def quoted(self, start):
+        end = None if self.at(start - 1) in WORD else self.quote_end(start)
+        if end is None:
+            return start + 1
+        before = self.at(start - 2) if self.at(start - 1) == 0x20 else self.at(start - 1)
+        if self.at(end) == 0x3A and before in b"{,":
             return end
-        self.copy(byte)
-        return at + 1
+        verb = self.run_end(start + 1, CAPITAL)
+        is_request = 3 <= verb - start - 1 <= 7 and self.at(verb) == 0x20 and verb + 2 < end
+        self.add(verb + 1 if is_request else start, end)
+        return end
+
+    def placeholder(self, start):
+        end = self.run_end(start + 1, frozenset(range(256)) - frozenset(b"<>="))
+        if self.at(start + 1) not in LETTER or self.at(end) != 0x3E:
+            return start + 1
+        self.add(start, end + 1)
+        return end + 1
+
+    def equals(self, at):
+        before, behind = self.at(at - 1), self.at(at + 1)
+        spaced = before == behind == 0x20 and self.at(at - 2) in WORD and self.at(at + 2) in RUN
+        named = (before in WORD or before in b"])") and behind not in b"=>{[(<"
+        if not spaced and not named:
+            return at + 1
+        start = at + 2 if spaced else at + 1
+        quote = start + 1 if not spaced and behind == 0x20 else start
+        end = self.quote_end(quote) if self.at(quote) in QUOTE else None
+        if end is not None:
+            start = quote
+        else:
+            end = self.value_end(start)
+        self.add(start, end)
+        return end
+
+    def value_end(self, at):
+        depth = 0
+        while at < self.size:
+            byte = self.text[at]
+            if byte in SPACE or byte in QUOTE:
+                break
+            if byte in b"([{":
+                depth += 1
+            elif byte in b")]}":
+                if depth == 0:
+                    break
+                depth -= 1
+            elif byte in b",;|&>" and depth == 0:
+                break
+            at += 1
+        return at
+
+    def url_end(self, start):
+        end = self.run_end(start, frozenset(range(256)) - URL_END)
+        while self.text[end - 1] in b".:!?":
+            end -= 1
+        return end
+
+    # 2.6
+    def run(self, start):
+        text = self.text
+        end = self.run_end(start, RUN)
+        run = text[start:end]
+        if re.match(rb"[A-Za-z\x80-\xff][A-Za-z\x80-\xff0-9+.-]*://(?s:.)", run):
+            last = self.url_end(start)
+            self.add(start, last)
+            return last
+        if self.at(end) == 0x3D:
+            if b"/" in run and b"?" in run:
+                name = self.run_end(start, LETTER)
+                last = self.url_end(start)
+                self.add(name + 1 if self.at(name) == 0x3A else start, last)
+                return last
+            if not any(byte in DIGIT for byte in run):
+                return end
+        first = start
+        while first < end and text[first] in LEAD:
+            first += 1
+        is_sign = first == start + 1 and text[start] in b"-+~" and self.at(first) in DIGIT
+        if is_sign or self.at(first) not in WORD:
+            first = start
+        last = end
+        while last > first and text[last - 1] in TAIL:
+            last -= 1
+        self.parts(first, last)
+        if last < end:
+            if text[end - 1] == 0x3A and self.at(end - 2) in WORD:
+                self.before = (end, COLON, None)
+            elif run == b"-" and self.at(start - 1) in SPACE:
+                self.before = (end, DASH, None)
+        return end
+
+    def parts(self, start, end):
+        while start < end:
+            behind = self.name_end(start, end)
+            if behind is not None:
+                start = behind
+                continue
+            found = self.find_cut(start, end)
+            if found is None:
+                self.judge(start, end)
+                return
+            self.judge(start, found[0])
+            start = found[1]
+
+    def name_end(self, start, end):
+        if self.text[start] not in LETTER:
+            return None
+        colon = min(self.run_end(start, LETTER | frozenset(b"_-")), end)
+        is_drive = colon == start + 1 and colon + 1 < end and self.text[colon + 1] == 0x5C
+        if colon == end or self.text[colon] != 0x3A or is_drive or is_hex_group(self.text[start:colon]):
+            return None
+        return min(self.run_end(colon, b":"), end)
+
+    def find_cut(self, start, end):
+        text, i = self.text, start + 1
+        while i + 2 < end:
+            byte = text[i]
+            if byte not in b":." or text[i + 1] != byte:
+                i += 1
+                continue
+            behind = min(self.run_end(i, {byte}), end)
+            if byte == 0x3A:
+                group = i
+                while group > start and text[group - 1] in LETTER | DIGIT:
+                    group -= 1
+                if group < i and not is_hex_group(text[group:i]):
+                    return i, behind
+            elif text[i - 1] in WORD and behind < end and text[behind] in WORD:
+                return i, behind
+            i = behind
+        return None
+
+    def judge(self, start, end):
+        if start >= end:
+            return
+        part = self.text[start:end]
+
+        def between(mark, side):
+            return any(part[i] == mark and part[i - 1] in side and part[i + 1] in side for i in range(1, len(part) - 1))
+
+        def has(members):
+            return any(byte in members for byte in part)
+
+        if has(DIGIT):
+            self.add(start, end)
+        elif not has(LETTER):
+            return
+        elif has(b"/\\@") or between(0x2E, WORD) or (between(0x5F, SMALL) and not has(CAPITAL)):
+            self.add(start, end)
+        elif (self.at(start - 1), self.at(end)) in ((0x28, 0x29), (0x5B, 0x5D)) or part in VARIABLE_WORDS \
+                or (part.endswith(b"Error") and len(part) > 5) or (part.endswith(b"Exception") and len(part) > 9):
+            self.add(start, end)
+        elif all(byte in LETTER or byte in b"_-" for byte in part):
+            self.word(start, end, part)
+
+    # 2.7
+    def word(self, start, end, word):
+        previous = before_that = None
+        if self.at(start - 1) == 0x20 and self.before and self.before[0] == start - 1:
+            previous, before_that = self.before[1:]
+        if self.candidate and self.candidate[1] == start - 1 and self.at(start - 1) == 0x20 and word in self.candidate[2]:
+            self.add(*self.candidate[:2])
+        if word in UNITS and self.at(start - 1) == 0x20 and self.stretches and self.stretches[-1][1] == start - 1 \
+                and self.at(end) != 0x3D:
+            self.add(start, end)
+            return
+        self.before = (end, word, previous)
+        if self.is_name(start, end, word, previous, before_that):
+            self.add(start, end)
+
+    def is_name(self, start, end, word, previous, before_that):
+        behind, next_byte = self.at(end), self.at(end + 1)
+        if previous == COLON and behind in b",;":
+            return True
+        if previous == DASH and self.text[end:end + 2] == b" [" and self.at(end + 2) in DIGIT:
+            return True
+        has_ending = any(word.endswith(e) and len(word) >= len(e) + 3 for e in ENDINGS) and all(b in SMALL for b in word)
+        may_be = word not in NO_NAMES and not has_ending
+        is_constant = len(word) > 1 and all(byte in CAPITAL for byte in word)
+        if previous in (b"user", b"User") and may_be:
+            return True
+        if previous in NOUNS and not is_constant and (may_be or (before_that in PREPOSITIONS and word not in NO_NAMES)):
+            set_off = (behind in b":,(" and next_byte in SPACE) or (behind == 0x20 and next_byte in b"([")
+            if before_that in PREPOSITIONS or set_off:
+                return True
+            self.candidate = (start, end, PREPOSITIONS | IS)
+        elif previous in (b"by", b"via"):
+            if is_constant or word in ARTICLES:
+                return False
+            if end == self.size or (behind in b".,:;" and next_byte in SPACE):
+                return True
+            self.candidate = (start, end, PREPOSITIONS)
+        elif previous in BEFORE_NAMES and word not in ARTICLES and (previous == b"for" or not is_constant):
+            self.candidate = (start, end, BEHIND_NAMES)
+        return False
 
 
 def sign(text):
@@ -356,11 +497,14 @@ def sign(text):
 def check(path):
     with open(path, encoding="utf-8") as file:
         document = json.load(file)
-    assert document["version"] == 1, "these are vectors of another version"
+    assert document["version"] == 2, "these are vectors of another version"
     failed = 0
     for vector in document["vectors"]:
         if "record" in vector:
             text = text_of_record(vector["record"])
+        elif "repeat" in vector:
+            repeat = vector["repeat"]
+            text = text_of_string((repeat["text"] * repeat["times"] + repeat["then"]).encode())
         elif "text_base64" in vector:
             text = text_of_string(base64.b64decode(vector["text_base64"]))
         else:

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use crate::data_plane::signature::Signer;
+use crate::data_plane::signature::mask::Variable;
 
 /// Bytes of a line that are read; what follows is skipped. As many as a JSON body is read for.
 const MAX_LINE_BYTES: u64 = 16_384;
@@ -17,7 +18,7 @@ const MAX_LINE_BYTES: u64 = 16_384;
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Print the line itself below each template.
+    /// Print below each template which parts of the line vary, and by which rule.
     #[arg(long)]
     explain: bool,
 }
@@ -38,17 +39,22 @@ fn sign_lines(mut input: impl BufRead, mut output: impl Write, explain: bool) ->
     let mut signer = Signer::default();
     let mut line = Vec::new();
     while read_line(&mut input, &mut line)? {
-        let signature = signer.sign_text(&line);
+        let (signature, variables) =
+            if explain { signer.explain_text(&line) } else { (signer.sign_text(&line), Vec::new()) };
         write!(output, "{signature}\t")?;
         output.write_all(signer.last_template())?;
         output.write_all(b"\n")?;
-        if explain {
-            output.write_all(b"\t")?;
-            output.write_all(&line)?;
-            output.write_all(b"\n")?;
+        for Variable { rule, bytes } in &variables {
+            writeln!(output, "\t{rule}\t{}", printable(bytes))?;
         }
     }
     output.flush()
+}
+
+/// Bytes of a log for a terminal: control characters as escapes.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
 /// Reads one line without its end, at most [`MAX_LINE_BYTES`] of it; `false` at the end of the input.
@@ -88,8 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn explain_repeats_the_line() {
-        assert!(print(b"took 12 ms", true).ends_with(b"\ttook <*>\n\ttook 12 ms\n"));
+    fn explain_names_the_rule_of_each_variable() {
+        let text = print(b"took 12 ms for user ann at='\x1b[1m'", true);
+        let text = String::from_utf8(text).unwrap();
+        let (template, rules) = text.split_once('\n').unwrap();
+        assert!(template.ends_with("\ttook <*> for user <*> at=<*>"), "{template}");
+        assert_eq!(rules, "\tdigits\t12\n\tunit\tms\n\tuser\tann\n\tvalue\t'\\u{1b}[1m'\n");
     }
 
     #[test]

@@ -15,7 +15,7 @@ async fn ids(setup: &Setup) -> BTreeSet<String> {
 
 fn lines() -> Vec<u8> {
     let users = ["ann", "bob", "eve", "joe"];
-    let mut records: Vec<_> = users.iter().map(|user| record(9, &format!("user {user} has signed in"))).collect();
+    let mut records: Vec<_> = users.iter().map(|user| record(9, &format!("guest {user} has signed in"))).collect();
     records.push(record(9, "started in 5 ms"));
     request_of("web", records)
 }

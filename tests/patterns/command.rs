@@ -28,8 +28,8 @@ fn ids(arguments: &[&str], input: &[u8]) -> Vec<String> {
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
 }
 
-const LOG: &str = "user ann signed in from 10.0.0.1\nuser bob signed in from 10.0.0.2\nuser eve signed in from 10.0.0.3\n\
-                   user joe signed in from 10.0.0.4\nstarted in 5 ms\n";
+const LOG: &str = "guest ann signed in from 10.0.0.1\nguest bob signed in from 10.0.0.2\nguest eve signed in from 10.0.0.3\n\
+                   guest joe signed in from 10.0.0.4\nstarted in 5 ms\n";
 
 #[test]
 fn assignments_are_one_id_a_message_in_order() {
@@ -59,7 +59,7 @@ fn a_csv_and_otlp_json_give_the_ids_of_plain_lines() {
 #[test]
 fn a_table_and_json_show_the_same_patterns() {
     let table = String::from_utf8(run(&["--input", "-"], LOG.as_bytes()).stdout).unwrap();
-    assert!(table.contains("user <*> signed in from <*>") && table.contains("5 messages, 2 patterns"), "{table}");
+    assert!(table.contains("guest <*> signed in from <*>") && table.contains("5 messages, 2 patterns"), "{table}");
     let json = run(&["--input", "-", "--format", "json"], LOG.as_bytes()).stdout;
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!((json["messages"].as_u64(), json["patterns"][0]["messages"].as_u64()), (Some(5), Some(4)));

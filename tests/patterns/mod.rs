@@ -72,5 +72,5 @@ fn signatures_group_real_lines() {
     let report = evaluate(&sets, signatures);
     eprintln!("{report}");
     let mean = report.mean();
-    assert!(mean.ga >= 0.80 && mean.fga >= 0.78, "{report}");
+    assert!(mean.ga >= 0.97 && mean.fga >= 0.93, "{report}");
 }

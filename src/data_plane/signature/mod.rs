@@ -4,11 +4,18 @@
 //! Promises: a pure function of the text, equal in every process, release and language; one pass over bounded bytes; no
 //! regex; no allocation but in the caller's scratch buffer.
 //! Never: looks at severity, service or time.
-
 //!
-//! `text` says which text counts, `mask` makes its template.
+//! `text` says which text counts, `mask` makes its template: `line` holds it as sets of positions, `scan` (with `marks`
+//! and `names`) finds what varies, `spans` joins it.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+mod line;
+mod marks;
 pub mod mask;
+mod names;
+mod scan;
+mod spans;
 pub mod text;
 mod words;
 
@@ -17,10 +24,10 @@ use std::fmt;
 use twox_hash::XxHash64;
 
 use super::view::RecordRef;
-use mask::Template;
+use mask::{Template, Variable};
 
 /// Version of `spec/signature.md`. Signatures of different versions do not compare.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The 64-bit hash of a record's masked template. Prints as 16 lower-case hex digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,6 +82,12 @@ impl Signer {
     pub fn template_of_text(&mut self, text: &[u8]) -> String {
         self.template.write(text::of_text(text, &mut self.scratch));
         String::from_utf8_lossy(self.template.bytes()).into_owned()
+    }
+
+    /// Signs `text` as [`Signer::sign_text`] does and says what of it was found to vary, in the order of the text.
+    pub fn explain_text(&mut self, text: &[u8]) -> (Signature, Vec<Variable>) {
+        let variables = self.template.explain(text::of_text(text, &mut self.scratch));
+        (self.hash(), variables)
     }
 
     /// The template written last, as its bytes.

@@ -1,61 +1,162 @@
-//! Words that the mask knows: names of days and months, truth values, units.
+//! Words that the mask knows.
 //!
-//! Purpose: answer for one run of letters whether it is such a word (`spec/signature.md`, 2.6).
-//! Promises: a few comparisons of numbers, no table built at run time; nearly all other words are told apart by one look.
+//! Purpose: answer for one run of letters what it can mean to the mask (`spec/signature.md`, 2.8).
+//! Promises: two loads and a comparison, whatever the word; the table is built by the compiler, which refuses a list
+//! whose words collide in it.
 //! Never: looks at what stands around the word.
 
-/// Words that vary wherever they stand: names of days and months, truth values.
+/// Varies wherever it stands: days, months, truth values, nothing, the superuser.
+pub(super) const VARIABLE: u16 = 1;
+/// Belongs to the variable before it.
+pub(super) const UNIT: u16 = 1 << 1;
+/// A preposition.
+pub(super) const PREPOSITION: u16 = 1 << 2;
+/// A preposition that a name may follow.
+pub(super) const SLOT: u16 = 1 << 3;
+/// Shows behind a name that it was one.
+pub(super) const SLOT_END: u16 = 1 << 4;
+/// `by`, `via`: who did it stands behind.
+pub(super) const BY: u16 = 1 << 5;
+/// `the`, `a`, `an`.
+pub(super) const ARTICLE: u16 = 1 << 6;
+/// `is`, `was`, `has`.
+pub(super) const IS: u16 = 1 << 7;
+/// `user`, `User`.
+pub(super) const USER: u16 = 1 << 8;
+/// Says what kind of thing the name behind it is.
+pub(super) const NOUN: u16 = 1 << 9;
+/// Is no name.
+pub(super) const STOP: u16 = 1 << 10;
+/// `for`.
+pub(super) const FOR: u16 = 1 << 11;
+
+/// Not of a word: a colon stood behind what came before.
+pub(super) const COLON: u16 = 1 << 12;
+/// Not of a word: a hyphen stood alone.
+pub(super) const DASH: u16 = 1 << 13;
+
+/// What makes a word one to look at.
+const LISTS: [(u16, &str); 12] = [
+    (
+        VARIABLE,
+        "Mon Tue Wed Thu Fri Sat Sun Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec true True TRUE false False FALSE \
+         null NULL None nil undefined NaN root admin",
+    ),
+    (
+        UNIT,
+        "ns us \u{b5}s \u{3bc}s ms s sec secs second seconds m min mins minute minutes h hr hrs hour hours d day days week weeks \
+         B b kB KB MB GB TB KiB MiB GiB TiB kb mb gb byte bytes Bytes bit bits K M G AM PM am pm UTC GMT percent Hz kHz \
+         MHz GHz W V mV rpm",
+    ),
+    (PREPOSITION | STOP, "for from to by of in on at with as via into"),
+    (SLOT, "for from of by to"),
+    (SLOT_END, "from to by in on at port via"),
+    (BY, "by via"),
+    (ARTICLE, "the a an"),
+    (IS, "is was has"),
+    (USER, "user User"),
+    (
+        NOUN,
+        "user username host hostname node pod container queue topic namespace group database table index schema bucket \
+         job task thread role cluster partition volume device interface package module key channel tenant template \
+         region zone worker account service server deployment",
+    ),
+    (
+        STOP,
+        "is was has had have not no are be been unknown invalid will may can cannot could must should does did do the a \
+         an this that and or but if name names id ids type already manager list set up down ready failed error timeout \
+         status state file data now",
+    ),
+    (FOR, "for"),
+];
+
+/// Longest word of the lists, bytes.
+const MAX_WORD: usize = 16;
+const SLOTS: usize = 4096;
+/// Found by trying: no two words share a slot.
+const FACTOR: u64 = 0xcdf8_4404_0729_5e43;
+
+struct Table {
+    /// By slot, which word it may be; 0 is none.
+    slots: [u8; SLOTS],
+    words: [(u64, u64, u16); 256],
+}
+
+static TABLE: Table = build();
+
 #[inline]
-pub(super) fn is_variable_word(word: &[u8]) -> bool {
-    const WORDS: [u64; 26] = pack_all([
-        b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun", b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul",
-        b"Aug", b"Sep", b"Oct", b"Nov", b"Dec", b"true", b"True", b"TRUE", b"null", b"false", b"False", b"FALSE",
-    ]);
-    /// By first byte, the lengths of the words that begin with it, one bit each. Nearly all other words fail this test,
-    /// so its branch is predicted well.
-    static LENGTHS: [u8; 256] = {
-        let mut lengths = [0; 256];
-        let mut i = 0;
-        while i < WORDS.len() {
-            let bits = 64 - WORDS[i].leading_zeros();
-            let len = bits.div_ceil(8);
-            lengths[(WORDS[i] >> (8 * (len - 1))) as usize] |= 1 << len;
-            i += 1;
+const fn slot(low: u64, high: u64) -> usize {
+    ((low ^ high.rotate_left(23)).wrapping_mul(FACTOR) >> (64 - 12)) as usize
+}
+
+const fn build() -> Table {
+    let mut table = Table { slots: [0; SLOTS], words: [(0, 0, 0); 256] };
+    let mut count = 1;
+    let mut list = 0;
+    while list < LISTS.len() {
+        let (meaning, text) = LISTS[list];
+        let text = text.as_bytes();
+        let mut at = 0;
+        while at < text.len() {
+            let mut word = 0u128;
+            let mut len = 0;
+            while at < text.len() && text[at] != b' ' {
+                word |= (text[at] as u128) << (8 * len);
+                len += 1;
+                at += 1;
+            }
+            at += 1;
+            if len > 0 {
+                let (low, high) = (word as u64, (word >> 64) as u64);
+                let slot = slot(low, high);
+                if table.slots[slot] == 0 {
+                    table.slots[slot] = count as u8;
+                    table.words[count] = (low, high, 0);
+                    count += 1;
+                    assert!(count <= 256, "a slot is one byte");
+                }
+                let known = &mut table.words[table.slots[slot] as usize];
+                assert!(known.0 == low && known.1 == high, "two words share a slot: try another factor");
+                known.2 |= meaning;
+            }
         }
-        lengths
-    };
-    let may_be = word.len() < 8 && word.first().is_some_and(|&first| LENGTHS[first as usize] >> word.len() & 1 != 0);
-    may_be && WORDS.contains(&pack(word))
+        list += 1;
+    }
+    table
 }
 
-/// Words that belong to the number before them.
-pub(super) fn is_unit(word: &[u8]) -> bool {
-    const UNITS: [u64; 38] = pack_all([
-        b"ns", b"us", b"ms", b"s", b"sec", b"secs", b"second", b"seconds", b"m", b"min", b"mins", b"minute",
-        b"minutes", b"h", b"hour", b"hours", b"day", b"days", b"B", b"b", b"kB", b"KB", b"MB", b"GB", b"TB", b"KiB",
-        b"MiB", b"GiB", b"TiB", b"kb", b"mb", b"gb", b"byte", b"bytes", b"AM", b"PM", b"UTC", b"GMT",
-    ]);
-    word.len() <= 7 && UNITS.contains(&pack(word))
-}
-
-/// Up to eight letters as one number: a list of words is then searched by comparing numbers.
+/// What the word that `bytes` begins with means; `len` is its length. 0 for most words.
 #[inline]
-const fn pack(word: &[u8]) -> u64 {
-    let mut packed = 0;
-    let mut i = 0;
-    while i < word.len() && i < 8 {
-        packed = packed << 8 | word[i] as u64;
-        i += 1;
-    }
-    packed
+pub(super) fn meaning(bytes: &[u8; 16], len: usize) -> u16 {
+    let keep = KEEP[if len > MAX_WORD { 0 } else { len }];
+    let word = u128::from_le_bytes(*bytes);
+    let (low, high) = (word as u64 & keep.0, (word >> 64) as u64 & keep.1);
+    let known = &TABLE.words[TABLE.slots[slot(low, high)] as usize];
+    // Not `&&`: which words are listed is not predictable.
+    let is_known = (known.0 ^ low) | (known.1 ^ high) == 0;
+    known.2 & u16::from(is_known).wrapping_neg()
 }
 
-const fn pack_all<const N: usize>(words: [&[u8]; N]) -> [u64; N] {
-    let mut packed = [0; N];
-    let mut i = 0;
-    while i < N {
-        packed[i] = pack(words[i]);
-        i += 1;
+/// Masks for the first `n` bytes of sixteen.
+static KEEP: [(u64, u64); MAX_WORD + 1] = {
+    let mut masks = [(0, 0); MAX_WORD + 1];
+    let mut n = 1;
+    while n <= MAX_WORD {
+        let mask = if n == 16 { u128::MAX } else { (1u128 << (8 * n)) - 1 };
+        masks[n] = (mask as u64, (mask >> 64) as u64);
+        n += 1;
     }
-    packed
+    masks
+};
+
+/// Whether a word of this form is no name: a verb or an abstract noun by its ending, in small letters.
+pub(super) fn has_ending(word: &[u8]) -> bool {
+    const ENDINGS: [&[u8]; 7] = [b"ed", b"ing", b"able", b"ible", b"tion", b"tions", b"ment"];
+    let ends = |ending: &&[u8]| word.len() >= ending.len() + 3 && word.ends_with(ending);
+    ENDINGS.iter().any(ends) && word.iter().all(u8::is_ascii_lowercase)
+}
+
+/// Whether the word names a kind of exception.
+pub(super) fn is_exception(word: &[u8]) -> bool {
+    (word.len() > 5 && word.ends_with(b"Error")) || (word.len() > 9 && word.ends_with(b"Exception"))
 }
