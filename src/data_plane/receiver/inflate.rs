@@ -78,6 +78,7 @@ const FIRST_STEP_BYTES: usize = 64 << 10;
 
 thread_local! {
     static LIBDEFLATE: RefCell<Decompressor> = RefCell::new(Decompressor::new());
+    static ZSTD: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
 }
 
 /// Inflates `input` into `out`, which is empty, reserving memory as it goes (`held` counts input and output).
@@ -242,9 +243,24 @@ fn zstd_frames(input: &[u8], sink: &mut Sink<'_>) -> Result<(), Fault> {
     if claim > sink.limit.bytes {
         return Err(sink.too_large());
     }
-    let failed = |_| -> Fault { Refusal::Failed("no memory for a zstd decoder; retry later".into()).into() };
-    let mut decoder = Decoder::new().map_err(failed)?;
-    decoder.set_parameter(DParameter::WindowLogMax(MAX_ZSTD_WINDOW_LOG)).map_err(failed)?;
+    ZSTD.with_borrow_mut(|kept| {
+        let decoder = match kept {
+            Some(decoder) => decoder.reinit().map(|()| decoder),
+            None => zstd_decoder().map(|decoder| kept.insert(decoder)),
+        };
+        let failed = |_| Refusal::Failed("no memory for a zstd decoder; retry later".into());
+        zstd_run(decoder.map_err(failed)?, input, claim, sink)
+    })
+}
+
+/// A decoder takes longer to make than a small body to decode, so each thread keeps one, with its window of 8 MiB at most.
+fn zstd_decoder() -> std::io::Result<Decoder<'static>> {
+    let mut decoder = Decoder::new()?;
+    decoder.set_parameter(DParameter::WindowLogMax(MAX_ZSTD_WINDOW_LOG))?;
+    Ok(decoder)
+}
+
+fn zstd_run(decoder: &mut Decoder<'_>, input: &[u8], claim: usize, sink: &mut Sink<'_>) -> Result<(), Fault> {
     let mut rest = input;
     loop {
         // With room for the whole frame the decoder writes straight into it.
@@ -322,6 +338,18 @@ mod tests {
         (Encoding::Zstd, zst),
         (Encoding::Zstd, zst_streamed),
     ];
+
+    #[test]
+    fn a_broken_body_leaves_nothing_behind_for_the_next() {
+        let plain = "what comes after is read afresh ".repeat(1000);
+        for (encoding, pack) in PACKS {
+            let packed = pack(plain.as_bytes());
+            for broken in [&packed[..packed.len() / 2], &packed[..3], &b"nothing of the kind"[..]] {
+                assert!(run(encoding, broken).is_err(), "{encoding:?}");
+                assert_eq!(run(encoding, &packed).unwrap(), plain.as_bytes(), "{encoding:?}");
+            }
+        }
+    }
 
     #[test]
     fn sizes_around_the_limit() {

@@ -239,12 +239,14 @@ impl LogIndex {
                 }
                 2 => {
                     let payload = message(&mut reader, tag)?;
-                    let mut record = log_record(body, payload)?;
-                    record.field = Span::new(at, payload.end as usize);
-                    record.scope_index = scope_index;
                     check_room(self.records.len(), payload)?;
-                    on_record(RecordRef::new(body, &record));
-                    self.records.push(record);
+                    let field = Span::new(at, payload.end as usize);
+                    // Filled in its place: a record's entry is too large to be passed on twice.
+                    let i = self.records.len();
+                    self.records.push(RecordSpan { field, payload, scope_index, ..RecordSpan::default() });
+                    let record = &mut self.records[i];
+                    log_record(body, record)?;
+                    on_record(RecordRef::new(body, record));
                 }
                 3 => found.schema_url = message(&mut reader, tag)?,
                 _ => reader.skip(tag)?,
@@ -290,13 +292,17 @@ fn expect(reader: &Reader<'_>, tag: Tag, wire_type: WireType) -> Result<(), View
     Err(ViewError { offset: reader.pos(), what: "a number field has the wrong wire type" })
 }
 
-/// Reads one record. Nearly all fields have a one-byte tag and a length of one or two bytes: those take the short way
-/// (benches/hot_path.rs, view::walk), the rest the general one.
-fn log_record(body: &[u8], payload: Span) -> Result<RecordSpan, ViewError> {
-    let mut record = RecordSpan { payload, ..RecordSpan::default() };
-    let bytes = body.get(..payload.end as usize).unwrap_or_default();
-    let mut at = payload.start as usize;
-    while let Some(&tag) = bytes.get(at) {
+/// Reads the fields of the record at `record.payload`. Nearly all have a one-byte tag and a length of one or two bytes:
+/// those take the short way (benches/hot_path.rs, view::walk), the rest the general one.
+fn log_record(body: &[u8], record: &mut RecordSpan) -> Result<(), ViewError> {
+    let bytes = body.get(..record.payload.end as usize).unwrap_or_default();
+    let mut at = record.payload.start as usize;
+    loop {
+        // Most fields are attributes, and those in a row.
+        while let Some(end) = plain_attribute(bytes, at) {
+            at = end;
+        }
+        let Some(&tag) = bytes.get(at) else { return Ok(()) };
         let end = match tag {
             TIME | OBSERVED_TIME => fixed64_at(bytes, at + 1).map(|(nanos, end)| {
                 if tag == TIME {
@@ -309,7 +315,7 @@ fn log_record(body: &[u8], payload: Span) -> Result<RecordSpan, ViewError> {
                 at + 2
             }),
             ATTRIBUTE => len_at(bytes, at + 1).map(|key_value| {
-                note_attribute(body, &mut record, Span::new(at, key_value.end as usize), key_value);
+                note_attribute(body, record, Span::new(at, key_value.end as usize), key_value);
                 key_value.end as usize
             }),
             SEVERITY_TEXT => take_len(bytes, at, &mut record.severity_text),
@@ -322,10 +328,9 @@ fn log_record(body: &[u8], payload: Span) -> Result<RecordSpan, ViewError> {
         };
         at = match end {
             Some(end) => end,
-            None => any_field(body, at, &mut record)?,
+            None => any_field(body, at, record)?,
         };
     }
-    Ok(record)
 }
 
 // Tags of the fields of `opentelemetry.proto.logs.v1.LogRecord`, as one byte: field number * 8 + wire type.
@@ -407,6 +412,20 @@ fn any_field(body: &[u8], at: usize, record: &mut RecordSpan) -> Result<usize, V
     }
     Ok(reader.pos())
 }
+
+/// Where an attribute ends that begins with its key, one of no interest, and has lengths of one byte; `None` for any
+/// other field.
+#[inline(always)]
+fn plain_attribute(bytes: &[u8], at: usize) -> Option<usize> {
+    let &[tag, len, key_tag, key_len] = bytes.get(at..)?.first_chunk()?;
+    let end = at + 2 + usize::from(len);
+    let wanted = key_len < 32 && WANTED_KEY_LENGTHS >> key_len & 1 == 1;
+    let plain = tag == ATTRIBUTE && (2..0x80).contains(&len) && key_tag == 0x0a && key_len < 0x80 && !wanted;
+    (plain && end <= bytes.len()).then_some(end)
+}
+
+/// Lengths of the three keys, as a set of bits.
+const WANTED_KEY_LENGTHS: u32 = 1 << SUMMARY_KEY.len() | 1 << THRESHOLD_KEY.len() | 1 << RANDOMNESS_KEY.len();
 
 /// Looks for the three keys the sampler needs. Every encoder writes the key first, so one length byte rules out nearly
 /// all attributes.

@@ -84,6 +84,13 @@ impl<'a> Reader<'a> {
             self.pos += 1;
             return Ok(u64::from(value));
         }
+        // Lengths of blocks and records have two bytes most of the time.
+        if let Some(&[low, high]) = self.bytes[self.pos..self.end].first_chunk()
+            && high < 0x80
+        {
+            self.pos += 2;
+            return Ok(u64::from(low & 0x7f) | u64::from(high) << 7);
+        }
         self.varint_slow()
     }
 
