@@ -184,9 +184,19 @@ fn server_tls(check: &mut Checker<'_>, tls: Option<&TlsConfig>) {
 
 fn memory_limiter(mut check: Checker<'_>, config: &MemoryLimiterConfig) {
     check.period("check_interval", config.check_interval);
-    check.require(config.limit_mib > 0, "limit_mib", "missing or zero", "give MiB of resident memory, such as 512");
+    check.require(
+        config.limit_mib > 0 || config.limit_percentage > 0,
+        "limit_mib",
+        "missing or zero",
+        "give MiB of resident memory, such as 512, or a limit_percentage",
+    );
+    check.require(config.limit_percentage <= 100, "limit_percentage", "over 100", "give a percentage of the memory");
     if config.limit_mib > 0 && config.spike_limit_mib.is_some_and(|spike| spike >= config.limit_mib) {
         check.error("spike_limit_mib", "not less than limit_mib", "a fifth of limit_mib is usual");
+    }
+    let (limit, spike) = (config.limit_percentage, config.spike_limit_percentage);
+    if limit > 0 && spike.is_some_and(|spike| spike >= limit) {
+        check.error("spike_limit_percentage", "not less than limit_percentage", "a fifth of limit_percentage is usual");
     }
 }
 
@@ -255,6 +265,7 @@ fn posthog(mut check: Checker<'_>, config: &PostHogConfig) {
         check.error("token", "empty", "give the project token, or remove the key to pass the clients' tokens through");
     }
     check.period("timeout", config.timeout);
+    client_tls(&mut check.below("tls"), &config.tls);
     delivery(&mut check, &config.batch, &config.retry_on_failure, &config.sending_queue);
 }
 
@@ -351,15 +362,16 @@ pub fn check_files(config: &Config) -> Vec<Problem> {
         add(format!("extensions.{id}.filename"), authenticator.filename.as_ref());
     }
     let logs = config.logs_exporters.iter().filter_map(|(id, exporter)| match exporter {
-        ExporterConfig::OtlpHttp(config) => Some((id, config)),
+        ExporterConfig::OtlpHttp(config) => Some((id, &config.tls)),
+        ExporterConfig::PostHog(config) => Some((id, &config.tls)),
         _ => None,
     });
-    let forwarded = config.traces.iter().chain(&config.metrics).map(|(id, config)| (id, config));
-    for (id, exporter) in logs.chain(forwarded) {
+    let forwarded = config.traces.iter().chain(&config.metrics).map(|(id, config)| (id, &config.tls));
+    for (id, tls) in logs.chain(forwarded) {
         let path = format!("exporters.{id}.tls");
-        add(join(&path, "ca_file"), exporter.tls.ca_file.as_ref());
-        add(join(&path, "cert_file"), exporter.tls.cert_file.as_ref());
-        add(join(&path, "key_file"), exporter.tls.key_file.as_ref());
+        add(join(&path, "ca_file"), tls.ca_file.as_ref());
+        add(join(&path, "cert_file"), tls.cert_file.as_ref());
+        add(join(&path, "key_file"), tls.key_file.as_ref());
     }
     for (index, policy) in config.sampler.iter().flat_map(|sampler| sampler.policies.iter().enumerate()) {
         add(format!("processors.sampler.policies[{index}]"), Some(policy));

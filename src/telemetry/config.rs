@@ -28,16 +28,27 @@ impl Default for HealthCheckConfig {
 pub struct MemoryLimiterConfig {
     /// How often resident memory is read.
     pub check_interval: Period,
-    /// Hard limit of resident memory in MiB. Required.
+    /// Hard limit of resident memory in MiB. This or `limit_percentage` is required; this one goes first.
     pub limit_mib: u64,
     /// Requests are told to retry above `limit_mib` less this many MiB. A fifth of `limit_mib` when left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spike_limit_mib: Option<u64>,
+    /// Hard limit in percent of the memory there is: the container's limit (cgroup), else the machine's.
+    pub limit_percentage: u64,
+    /// Requests are told to retry above `limit_percentage` less this many percent. A fifth of it when left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spike_limit_percentage: Option<u64>,
 }
 
 impl Default for MemoryLimiterConfig {
     fn default() -> Self {
-        MemoryLimiterConfig { check_interval: Period::secs(1), limit_mib: 0, spike_limit_mib: None }
+        MemoryLimiterConfig {
+            check_interval: Period::secs(1),
+            limit_mib: 0,
+            spike_limit_mib: None,
+            limit_percentage: 0,
+            spike_limit_percentage: None,
+        }
     }
 }
 

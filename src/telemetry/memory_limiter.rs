@@ -52,11 +52,7 @@ impl MemoryLimiter {
     /// Changes the limits, at a reload, and applies them to the last reading.
     pub fn configure(&self, config: Option<&MemoryLimiterConfig>) {
         let (hard, soft) = match config {
-            Some(config) => {
-                let spike_mib = config.spike_limit_mib.unwrap_or(config.limit_mib / 5);
-                let bytes = |mib: u64| mib.saturating_mul(1 << 20);
-                (bytes(config.limit_mib), bytes(config.limit_mib.saturating_sub(spike_mib)))
-            }
+            Some(config) => limits(config, process::available_bytes()),
             None => (u64::MAX, u64::MAX),
         };
         let interval = config.map_or(Period::secs(1), |config| config.check_interval);
@@ -95,8 +91,8 @@ impl MemoryLimiter {
     pub fn refusal(&self) -> String {
         let mib = |bytes: &AtomicU64| bytes.load(Ordering::Relaxed) >> 20;
         format!(
-            "the gateway uses {} MiB of memory and refuses requests above {} MiB; processors.memory_limiter.limit_mib raises \
-             the limit",
+            "the gateway uses {} MiB of memory and refuses requests above {} MiB; processors.memory_limiter.limit_mib or \
+             limit_percentage raises the limit",
             mib(&self.resident_bytes),
             mib(&self.soft_bytes)
         )
@@ -105,6 +101,20 @@ impl MemoryLimiter {
     fn interval(&self) -> std::time::Duration {
         std::time::Duration::from_nanos(self.check_interval_nanos.load(Ordering::Relaxed))
     }
+}
+
+/// Hard and soft limit in bytes. `limit_mib` goes first, as in the Collector; a percentage of memory that cannot be read is
+/// no limit.
+fn limits(config: &MemoryLimiterConfig, available_bytes: Option<u64>) -> (u64, u64) {
+    let (limit, spike, unit) = match available_bytes {
+        _ if config.limit_mib > 0 => (config.limit_mib, config.spike_limit_mib, 1 << 20),
+        Some(bytes) => (config.limit_percentage, config.spike_limit_percentage, bytes / 100),
+        None => return (u64::MAX, u64::MAX),
+    };
+    // A fifth, also of a percentage below five.
+    let hard = limit.saturating_mul(unit);
+    let spike = spike.map_or(hard / 5, |spike| spike.saturating_mul(unit));
+    (hard, hard.saturating_sub(spike))
 }
 
 /// Reads memory at the configured interval until the signal.
@@ -177,6 +187,26 @@ mod tests {
         assert!(limiter.refusal().contains("uses 90 MiB of memory and refuses requests above 85 MiB"));
         limiter.configure(None);
         assert!(!limiter.is_over_soft());
+    }
+
+    #[test]
+    fn percentages_are_of_the_memory_there_is() {
+        const GIB: u64 = 1 << 30;
+        let percent = |limit_percentage, spike_limit_percentage| MemoryLimiterConfig {
+            limit_percentage,
+            spike_limit_percentage,
+            ..MemoryLimiterConfig::default()
+        };
+        for (config, available, hard, soft) in [
+            (percent(50, Some(10)), Some(100 * GIB), 50 * GIB, 40 * GIB),
+            (percent(50, None), Some(100 * GIB), 50 * GIB, 40 * GIB),
+            (percent(50, None), None, u64::MAX, u64::MAX),
+            (MemoryLimiterConfig { limit_mib: 1024, ..percent(50, Some(1)) }, Some(100 * GIB), GIB, GIB - GIB / 5),
+            (MemoryLimiterConfig { limit_mib: 1024, ..percent(50, Some(1)) }, None, GIB, GIB - GIB / 5),
+        ] {
+            assert_eq!(limits(&config, available), (hard, soft), "{config:?} {available:?}");
+        }
+        assert!(process::available_bytes().is_none_or(|bytes| bytes > 1 << 20));
     }
 
     #[test]

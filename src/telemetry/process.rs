@@ -37,6 +37,26 @@ pub fn resident_bytes() -> Option<u64> {
     parse_resident_bytes(&status)
 }
 
+/// Memory this process may use, in bytes: the smaller of the machine's and its control group's limit (cgroup v2, else v1).
+pub fn available_bytes() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let machine = read("/proc/meminfo").and_then(|text| parse_meminfo_total(&text));
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = group.into_iter().find_map(|path| parse_group_limit(&read(path)?));
+    [machine, group].into_iter().flatten().min()
+}
+
+fn parse_meminfo_total(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+/// A number of bytes; `max` (v2) is no limit, and v1's page-aligned largest number is larger than any machine.
+fn parse_group_limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
 fn parse_resident_bytes(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -84,11 +84,19 @@ fn processors_and_extensions() {
             ),
             (
                 "processors: {memory_limiter: }",
-                "processors.memory_limiter.limit_mib: missing or zero (give MiB of resident memory, such as 512)",
+                "processors.memory_limiter.limit_mib: missing or zero (give MiB of resident memory, such as 512, or a limit_percentage)",
             ),
             (
                 "processors: {memory_limiter: {limit_mib: 100, spike_limit_mib: 100}}",
                 "processors.memory_limiter.spike_limit_mib: not less than limit_mib (a fifth of limit_mib is usual)",
+            ),
+            (
+                "processors: {memory_limiter: {limit_percentage: 101}}",
+                "processors.memory_limiter.limit_percentage: over 100 (give a percentage of the memory)",
+            ),
+            (
+                "processors: {memory_limiter: {limit_percentage: 20, spike_limit_percentage: 20}}",
+                "processors.memory_limiter.spike_limit_percentage: not less than limit_percentage (a fifth of limit_percentage is usual)",
             ),
             (
                 "extensions: {bearertokenauth: }",

@@ -91,15 +91,19 @@ async fn a_private_authority_and_a_client_certificate() {
     let port = serve(&pki).await;
     let tls = tls_files(folder.path(), &pki);
     let without_identity = ClientTlsConfig { cert_file: None, key_file: None, ..tls.clone() };
+    let url = format!("https://localhost:{port}");
     for (tls, sent) in [(tls, 10), (without_identity, 0)] {
-        let endpoint = format!("https://localhost:{port}");
-        let mut config = OtlpHttpConfig { endpoint, tls, ..OtlpHttpConfig::default() };
-        config.batch.timeout = Period::millis(1);
-        config.retry_on_failure.enabled = false;
-        let exporter = start_otlp(config);
-        submit(&exporter, 0..10, None);
-        let stats = drained(&exporter).await;
-        assert_eq!((stats.sent, stats.failed.count(FailReason::GaveUp)), (sent, 10 - sent));
+        let mut otlp = OtlpHttpConfig { endpoint: url.clone(), tls: tls.clone(), ..OtlpHttpConfig::default() };
+        otlp.batch.timeout = Period::millis(1);
+        otlp.retry_on_failure.enabled = false;
+        let token = Some(Secret::new("phc_test"));
+        let mut posthog = PostHogConfig { host: url.clone(), token, tls, ..PostHogConfig::default() };
+        (posthog.batch, posthog.retry_on_failure) = (otlp.batch.clone(), otlp.retry_on_failure.clone());
+        for exporter in [start_otlp(otlp), start(posthog)] {
+            submit(&exporter, 0..10, None);
+            let stats = drained(&exporter).await;
+            assert_eq!((stats.sent, stats.failed.count(FailReason::GaveUp)), (sent, 10 - sent), "{}", exporter.name());
+        }
     }
 }
 

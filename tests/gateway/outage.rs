@@ -1,7 +1,7 @@
 //! PostHog fails in every way it can, under load: not a record goes missing.
 //!
-//! The outage lasts until the queue has pushed back on clients many times over, rather than a number of seconds: what
-//! sixty seconds of it look like in wall time is in `docs/benchmarks.md`.
+//! The outage lasts until the queue has pushed back on clients many times over, rather than a number of seconds. Sixty
+//! seconds of it, under load and to the record, pass in simulated time: `exporter::simulation_tests`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

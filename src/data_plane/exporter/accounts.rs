@@ -18,6 +18,10 @@ pub const REQUEST_OVERHEAD_BYTES: usize = 256;
 /// However small a body the destination calls too large, batches are not made smaller than this on its account.
 const SMALLEST_BODY_LIMIT_BYTES: usize = 64 << 10;
 
+/// Bodies near the learned limit that raise it, at first and at most.
+const FIRST_PATIENCE: u32 = 16;
+const LONGEST_PATIENCE: u32 = 4096;
+
 /// Why records were given up. One enum for metrics, logs and tests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FailReason {
@@ -126,9 +130,55 @@ pub struct ExporterStats {
     pub invariant_violations: u64,
 }
 
+/// The largest body worth trying: half of what the destination last called too large, then an eighth more after every
+/// so many bodies of about that size were taken. Each refusal doubles how many that is, so that a bound which stays is
+/// tried less and less.
+#[derive(Debug)]
+struct Learned {
+    /// In bytes; `usize::MAX` before anything was too large.
+    limit: usize,
+    /// Bodies near the limit taken since it last changed.
+    taken: u32,
+    /// How many of them raise it.
+    patience: u32,
+}
+
+impl Default for Learned {
+    fn default() -> Self {
+        Learned { limit: usize::MAX, taken: 0, patience: FIRST_PATIENCE }
+    }
+}
+
+impl Learned {
+    /// The destination called a body of `bytes` too large; whether that lowers the limit.
+    fn refused(&mut self, bytes: usize) -> bool {
+        let limit = (bytes / 2).max(SMALLEST_BODY_LIMIT_BYTES);
+        if limit >= self.limit {
+            return false;
+        }
+        if self.limit != usize::MAX {
+            self.patience = self.patience.saturating_mul(2).min(LONGEST_PATIENCE);
+        }
+        (self.limit, self.taken) = (limit, 0);
+        true
+    }
+
+    /// The destination took a body of `bytes`.
+    fn took(&mut self, bytes: usize) {
+        if self.limit == usize::MAX || bytes < self.limit / 2 {
+            return;
+        }
+        self.taken += 1;
+        if self.taken >= self.patience {
+            (self.limit, self.taken) = (self.limit + self.limit / 8, 0);
+        }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Ledger {
     stats: ExporterStats,
+    learned: Learned,
     reservations: usize,
     closed: bool,
 }
@@ -139,7 +189,7 @@ pub(super) struct Accounts {
     ledger: Mutex<Ledger>,
     /// Acknowledged requests: evidence that the destination is well.
     successes: AtomicU64,
-    /// What the destination has shown to be too large, halved: new batches stay below.
+    /// [`Learned::limit`], for readers without the lock.
     body_limit: AtomicUsize,
     /// Set when what is left is given up: unsettled claims then fail as [`FailReason::Shutdown`].
     abandoned: AtomicBool,
@@ -242,8 +292,10 @@ impl Accounts {
 
     /// The destination called a body of `bytes` too large; returns the new limit when that lowers it.
     pub(super) fn note_too_large(&self, bytes: usize) -> Option<usize> {
-        let limit = (bytes / 2).max(SMALLEST_BODY_LIMIT_BYTES);
-        (self.body_limit.fetch_min(limit, Ordering::AcqRel) > limit).then_some(limit)
+        let mut ledger = self.ledger.lock();
+        let lowered = ledger.learned.refused(bytes);
+        self.body_limit.store(ledger.learned.limit, Ordering::Release);
+        lowered.then_some(ledger.learned.limit)
     }
 
     /// The largest body worth trying, in bytes.
@@ -260,6 +312,8 @@ impl Accounts {
     pub(super) fn note_success(&self, bytes: usize, wire_bytes: usize) {
         self.successes.fetch_add(1, Ordering::AcqRel);
         let mut ledger = self.ledger.lock();
+        ledger.learned.took(bytes);
+        self.body_limit.store(ledger.learned.limit, Ordering::Release);
         ledger.stats.requests_ok += 1;
         ledger.stats.sent_bytes += bytes as u64;
         ledger.stats.sent_wire_bytes += wire_bytes as u64;
@@ -385,6 +439,31 @@ mod tests {
         assert_eq!(accounts.stats().queue_bytes, 40);
         accounts.close();
         assert!(!accounts.reserve(1));
+    }
+
+    #[test]
+    fn a_learned_size_is_tried_upwards_less_and_less_and_recovers() {
+        let (accounts, claim) = accounts_with(1, 1);
+        // Sends the largest body that is allowed, up to a batch of 4 MB; returns how many were refused.
+        let send = |bodies: u32, bound: usize| {
+            let refused = |_: &u32| {
+                let bytes = accounts.body_limit().min(4_000_000);
+                match bytes > bound {
+                    true => drop(accounts.note_too_large(bytes)),
+                    false => accounts.note_success(bytes, bytes),
+                }
+                bytes > bound
+            };
+            (0..bodies).filter(refused).count()
+        };
+        assert_eq!(send(10, usize::MAX), 0);
+        let (early, late) = (send(1_000, 1_000_000), send(10_000, 1_000_000));
+        assert!(early < 12 && late < 10, "{early} and {late} refused");
+        (0..100_000).for_each(|_| accounts.note_success(1_000, 1_000));
+        assert!(accounts.body_limit() < 1_200_000, "small bodies say nothing about large ones");
+        assert_eq!(send(100_000, usize::MAX), 0);
+        assert!(accounts.body_limit() >= 4_000_000);
+        claim.sent(0);
     }
 
     #[test]

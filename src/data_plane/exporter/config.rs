@@ -41,6 +41,8 @@ pub struct PostHogConfig {
     pub retry_on_failure: RetryConfig,
     /// Queue.
     pub sending_queue: QueueConfig,
+    /// TLS towards a self-hosted instance, such as one with a certificate of your own authority.
+    pub tls: ClientTlsConfig,
 }
 
 impl Default for PostHogConfig {
@@ -53,6 +55,7 @@ impl Default for PostHogConfig {
             batch: BatchConfig { max_size: ByteSize(2_000_000), ..BatchConfig::default() },
             retry_on_failure: RetryConfig::default(),
             sending_queue: QueueConfig::default(),
+            tls: ClientTlsConfig::default(),
         }
     }
 }

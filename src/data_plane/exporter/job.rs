@@ -9,7 +9,8 @@
 //!
 //! PostHog's 500 is either an outage or a body it can never take. What tells them apart is evidence: another request that
 //! was acknowledged since. Only a 500 with evidence since this part's previous answer counts as a strike, and only three
-//! strikes condemn a single record; so an outage alone condemns none. See the table in the tests.
+//! strikes condemn a single record, or one and [`LONELY_TRIES`] answers of 500 when nothing else is sent that could bring
+//! more evidence; so an outage alone condemns none. See the table in the tests.
 
 use std::time::Duration;
 
@@ -23,6 +24,9 @@ use crate::data_plane::view::halves;
 
 /// Answers of 500 to one body before it is cut, and strikes against a single record before it is given up.
 const TRIES: u32 = 3;
+/// Answers of 500 to a single record, one of them a strike, after which it is given up. With the default waits they take
+/// about a minute.
+const LONELY_TRIES: u32 = 8;
 /// Single records refused in one batch, without any sign that the destination takes records at all, after which the rest
 /// of the batch is tried in the parts it has and not cut further.
 const HOPELESS: u32 = 16;
@@ -135,7 +139,7 @@ impl Job {
                 };
                 let failed = self.cut_or_fail(part, reason, rules);
                 let line = failed.map(|records| format!("{records} records failed: {why}"));
-                let learned = learned.map(|limit| format!("{why}; batches have at most {limit} bytes from here on"));
+                let learned = learned.map(|limit| format!("{why}; batches have at most {limit} bytes for now"));
                 (self.next(now, rules), line.or(learned))
             }
             Outcome::Transient { after, why } => {
@@ -222,7 +226,7 @@ impl Job {
             }
             return self.put_off(FailReason::Destination500, None, !evidence, why, now, rules);
         }
-        if part.strikes >= TRIES {
+        if part.strikes >= TRIES || part.strikes > 0 && part.tries >= LONELY_TRIES {
             part.claim.fail(FailReason::Destination500);
             let line = "1 record failed: the destination answers 500 to it and takes others (is it too large?)";
             return (self.next(now, rules), Some(line.into()));

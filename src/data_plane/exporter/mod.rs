@@ -120,6 +120,16 @@ pub struct Delivering {
 }
 
 impl Delivering {
+    /// As configured, towards `destination`.
+    fn to(destination: &OtlpHttp, batch: &BatchConfig, retry: &RetryConfig, queue: &QueueConfig) -> Self {
+        Delivering {
+            batch: batch.clone(),
+            retry_on_failure: retry.clone(),
+            sending_queue: queue.clone(),
+            passes_token: destination.passes_token(),
+        }
+    }
+
     /// For destinations on this machine: in order, and without waiting for company.
     fn local() -> Self {
         let mut delivering = Delivering::default();
@@ -156,22 +166,14 @@ impl Exporter {
         match config {
             ExporterConfig::PostHog(config) => {
                 let destination = OtlpHttp::posthog(config, clock)?;
-                let delivering = Delivering {
-                    batch: config.batch.clone(),
-                    retry_on_failure: config.retry_on_failure.clone(),
-                    sending_queue: config.sending_queue.clone(),
-                    passes_token: destination.passes_token(),
-                };
+                let (batch, retry, queue) = (&config.batch, &config.retry_on_failure, &config.sending_queue);
+                let delivering = Delivering::to(&destination, batch, retry, queue);
                 Exporter::start_to(name, &delivering, Arc::new(destination), seed)
             }
             ExporterConfig::OtlpHttp(config) => {
                 let destination = OtlpHttp::new(config, clock)?;
-                let delivering = Delivering {
-                    batch: config.batch.clone(),
-                    retry_on_failure: config.retry_on_failure.clone(),
-                    sending_queue: config.sending_queue.clone(),
-                    passes_token: destination.passes_token(),
-                };
+                let (batch, retry, queue) = (&config.batch, &config.retry_on_failure, &config.sending_queue);
+                let delivering = Delivering::to(&destination, batch, retry, queue);
                 Exporter::start_to(name, &delivering, Arc::new(destination), seed)
             }
             ExporterConfig::Debug(config) => {

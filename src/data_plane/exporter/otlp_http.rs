@@ -10,7 +10,7 @@ use reqwest::Url;
 
 use super::accounts::FailReason;
 use super::body::Body;
-use super::config::{ClientTlsConfig, OtlpHttpConfig, PostHogConfig};
+use super::config::{OtlpHttpConfig, PostHogConfig};
 use super::dispatcher::{Delivery, Sink};
 use super::http_client::{Answer, HttpClient, HttpSettings, SendError, parse_url};
 use super::outcome::{Outcome, Preset, classify};
@@ -46,7 +46,7 @@ impl OtlpHttp {
             pass_token: true,
             compression: config.compression,
             timeout: config.timeout.0,
-            tls: &ClientTlsConfig::default(),
+            tls: &config.tls,
             is_tls: url.scheme() == "https",
             connections: config.sending_queue.num_consumers,
         })?;

@@ -43,10 +43,12 @@ fn steady(simulation: &mut Simulation, token: Option<&str>, seconds: u64) {
 }
 
 #[test]
-fn a_minute_of_500_loses_nothing_and_explodes_nothing() {
-    for seed in 0..5 {
+fn a_minute_of_outage_loses_nothing_and_explodes_nothing() {
+    let faults = [suspect(), Outcome::transient("503"), Outcome::transient("cannot reach the destination")];
+    let asks = Outcome::Transient { after: Some(secs(5)), why: "429".into() };
+    for (seed, fault) in (0..8).zip(faults.into_iter().chain([asks]).cycle()) {
         let down = |attempt: &Attempt| (secs(10)..secs(70)).contains(&attempt.at);
-        let world = world(move |attempt| if down(attempt) { suspect() } else { ok() });
+        let world = world(move |attempt| if down(attempt) { fault.clone() } else { ok() });
         let mut simulation = Simulation::new(RetryConfig::default(), 4, MIB, seed, world);
         // One large batch just as the outage begins, and traffic before, during and after.
         steady(&mut simulation, None, 10);
@@ -101,7 +103,7 @@ fn poison_is_found_exactly_and_others_do_not_wait_for_it() {
 }
 
 #[test]
-fn poison_alone_on_a_quiet_line_ends_with_the_patience() {
+fn poison_on_a_quiet_line_is_given_up_before_patience_ends() {
     let mut simulation = Simulation::new(
         RetryConfig::default(),
         2,
@@ -113,7 +115,19 @@ fn poison_alone_on_a_quiet_line_ends_with_the_patience() {
     simulation.run();
     let stats = simulation.accounts.stats();
     assert_eq!((stats.sent, stats.failed.count(FailReason::Destination500)), (99, 1), "{stats:?}");
-    assert!(simulation.elapsed() < secs(700), "{:?}", simulation.elapsed());
+    assert!(simulation.elapsed() < secs(250), "{:?}, before max_elapsed_time", simulation.elapsed());
+    let lonely = simulation.attempts.iter().filter(|(attempt, _)| attempt.records == [7]).count();
+    assert_eq!(lonely, 8);
+}
+
+#[test]
+fn a_record_without_any_evidence_against_it_is_not_condemned() {
+    // Alone in its batch on a quiet line, it may as well be an outage: only patience ends it.
+    let mut simulation = Simulation::new(RetryConfig::default(), 2, MIB, 5, world(|_| suspect()));
+    simulation.submit(None, 0..1);
+    simulation.run();
+    assert!(simulation.elapsed() >= secs(300), "{:?}", simulation.elapsed());
+    assert_eq!(simulation.accounts.stats().failed.count(FailReason::Destination500), 1);
 }
 
 #[test]

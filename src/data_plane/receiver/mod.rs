@@ -73,8 +73,8 @@ pub enum Refusal {
     /// Larger than a limit; do not retry unchanged. 413 / RESOURCE_EXHAUSTED without RetryInfo.
     #[error("{0}")]
     TooLarge(String),
-    /// No room now: retry after the given time. 503 + Retry-After / UNAVAILABLE + RetryInfo (429 / RESOURCE_EXHAUSTED where
-    /// the caller is at fault by sending too much).
+    /// No room now: retry after the given time. 503 + Retry-After / UNAVAILABLE + RetryInfo: it is the gateway that is
+    /// full. 429 would be retried just the same, but blames the one client.
     #[error("{message}")]
     Busy {
         /// What is full and which setting enlarges it.
