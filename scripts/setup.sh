@@ -31,4 +31,6 @@ apt_install c++ g++
 apt_install python3 python3 python3-venv
 python3 -c 'import ensurepip' 2>/dev/null || apt_install no-python-venv python3-venv
 apt_install npm nodejs npm
+# The servers that tests of the control plane start themselves. Debian keeps PostgreSQL's programs out of PATH.
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || apt_install postgres postgresql
 tests/clients/install.sh

@@ -7,8 +7,8 @@ step() { printf '\n== %s (%d s so far)\n' "$1" "$SECONDS"; }
 
 step "what the tests need"
 scripts/setup.sh
-# From here on a client that is not installed is a failure, not a skip.
-export LIPSERVICE_REQUIRE_CLIENTS=1 LIPSERVICE_REQUIRE_FUZZ=1
+# From here on a client or server that is not installed is a failure, not a skip.
+export LIPSERVICE_REQUIRE_CLIENTS=1 LIPSERVICE_REQUIRE_SERVERS=1 LIPSERVICE_REQUIRE_FUZZ=1
 
 step "format"
 scripts/rust.sh cargo fmt --check

@@ -8,6 +8,7 @@
 
 mod adapters;
 mod anomalies;
+mod control;
 mod patterns;
 mod policies;
 mod reload;
@@ -23,6 +24,9 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::control_plane::api::ServeError;
+use crate::control_plane::client::ClientError;
+use crate::control_plane::store::StoreError;
 use crate::data_plane::exporter::config::ExporterConfig;
 use crate::data_plane::exporter::{Exporter, ExporterError};
 use crate::data_plane::pipeline::{Pipeline, Wiring, settings_of};
@@ -38,6 +42,7 @@ use crate::telemetry::{MetricSource, PatternSource};
 
 use adapters::{Forwarders, Limit};
 use anomalies::Anomalies;
+use control::Control;
 use patterns::Learner;
 use policies::Policies;
 pub use report::{ExporterReport, Report};
@@ -77,6 +82,15 @@ pub enum StartError {
         /// What the system says.
         source: std::io::Error,
     },
+    /// The control plane's store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The control plane's API.
+    #[error(transparent)]
+    Api(#[from] ServeError),
+    /// The control plane elsewhere.
+    #[error("control_plane: {0}")]
+    Follow(#[from] ClientError),
 }
 
 /// Why a reload was refused.
@@ -107,6 +121,7 @@ pub struct Gateway {
     policies: Arc<Policies>,
     learner: Arc<Learner>,
     anomalies: Arc<Anomalies>,
+    control: Control,
     receivers: Vec<RunningReceiver>,
     exporters: Vec<RunningExporter>,
     retired: Vec<JoinHandle<report::ExporterReport>>,
@@ -146,6 +161,7 @@ impl Gateway {
         // What the file of patterns holds is in force before the first record.
         learner.learn(&policies, &pipeline, clock.now());
 
+        let control = Control::start(&config, &pipeline, &policies, &clock).await?;
         let (health, health_seen) = server::health();
         let background = Shutdown::new();
         let sources = Sources::new();
@@ -158,6 +174,7 @@ impl Gateway {
             policies,
             learner,
             anomalies,
+            control,
             receivers: Vec::new(),
             exporters,
             retired: Vec::new(),
@@ -194,6 +211,11 @@ impl Gateway {
     /// Where receivers listen for HTTP, in the order of the configuration.
     pub fn http_addrs(&self) -> Vec<SocketAddr> {
         self.receivers.iter().filter_map(|receiver| receiver.http_addr).collect()
+    }
+
+    /// Where the API listens, if it does.
+    pub fn api_addr(&self) -> Option<SocketAddr> {
+        self.control.api_addr()
     }
 
     /// Where `/metrics`, `/patterns` and `/anomalies` are.
@@ -258,6 +280,7 @@ impl Gateway {
                 Err(error) => tracing::error!(%error, "an exporter's task ended early"),
             }
         }
+        self.control.shutdown().await;
         self.background.trigger();
         for task in self.tasks {
             let _ = task.await;
@@ -325,6 +348,7 @@ impl Gateway {
         sources
             .extend(self.exporters.iter().map(|running| Arc::new(running.exporter.clone()) as Arc<dyn MetricSource>));
         sources.extend(forwarders.sources());
+        sources.extend(self.control.sources());
         self.sources.replace(sources, Some(Arc::clone(&self.pipeline) as Arc<dyn PatternSource>));
     }
 }

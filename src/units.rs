@@ -141,6 +141,64 @@ impl JsonSchema for Secret {
     }
 }
 
+/// A URL that may hold a password; prints with `***` in its place.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretUrl(String);
+
+impl SecretUrl {
+    /// Wraps a URL.
+    pub fn new(text: impl Into<String>) -> Self {
+        SecretUrl(text.into())
+    }
+    /// The URL itself; never pass it to anything that prints.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let after_scheme = self.0.find("://").map_or(0, |at| at + 3);
+        let authority = &self.0[after_scheme..];
+        let authority = &authority[..authority.find(['/', '?', '#']).unwrap_or(authority.len())];
+        let Some(at) = authority.rfind('@') else {
+            // Parameters may hold passwords too.
+            return f.write_str(self.0.split('?').next().unwrap_or_default());
+        };
+        let user = authority[..at].split(':').next().unwrap_or_default();
+        let hidden = if authority[..at].contains(':') { ":***" } else { "" };
+        let rest = self.0[after_scheme + at..].split('?').next().unwrap_or_default();
+        write!(f, "{}{user}{hidden}{rest}", &self.0[..after_scheme])
+    }
+}
+
+impl fmt::Debug for SecretUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Serialize for SecretUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(SecretUrl)
+    }
+}
+
+impl JsonSchema for SecretUrl {
+    fn schema_name() -> Cow<'static, str> {
+        "url".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "a URL; a password in it is hidden" })
+    }
+}
+
 /// Serde and schema for a unit that is written as text, or as a plain number where `$number` says so.
 macro_rules! text_unit {
     ($unit:ty, $name:literal, $example:literal, $number:expr) => {
@@ -234,6 +292,21 @@ mod tests {
         }
         assert!("5".parse::<Period>().is_err());
         assert!(serde_json::from_str::<Period>("5").is_err());
+    }
+
+    #[test]
+    fn passwords_in_urls_do_not_print() {
+        for (url, shown) in [
+            ("sqlite:a.db", "sqlite:a.db"),
+            ("sqlite:a.db?mode=ro", "sqlite:a.db"),
+            ("postgres://h/d", "postgres://h/d"),
+            ("postgres://u@h:1/d", "postgres://u@h:1/d"),
+            ("postgres://u:p@ss@h/d?password=x", "postgres://u:***@h/d"),
+            ("redis://:p@h", "redis://:***@h"),
+            ("u:p@h", "u:***@h"),
+        ] {
+            assert_eq!(SecretUrl::new(url).to_string(), shown);
+        }
     }
 
     #[test]

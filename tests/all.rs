@@ -5,6 +5,7 @@
 mod anomalies;
 mod clients;
 mod config;
+mod control_plane;
 mod docs;
 mod exporter;
 mod gateway;

@@ -14,6 +14,7 @@ mod run;
 mod send;
 mod signature;
 mod simulate;
+mod token;
 mod top;
 mod validate;
 
@@ -46,6 +47,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Print the signature of each line of standard input.
     Signature(signature::Args),
+    /// Make, list and revoke tokens of the API.
+    Token(token::Args),
     /// Watch a gateway's patterns by volume.
     Top(top::Args),
 }
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(*args),
         Command::Simulate(args) => simulate::run(args),
         Command::Signature(args) => signature::run(args),
+        Command::Token(args) => token::run(args),
         Command::Top(args) => top::run(args),
     };
     match result {
@@ -70,4 +74,9 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Text from elsewhere, without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

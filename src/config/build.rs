@@ -14,6 +14,7 @@ use super::node::{Node, Value, join};
 use super::service::{PipelineConfig, ServiceConfig};
 use super::{Config, check, de, llm};
 use crate::control_plane::analysis::anomaly::config::AnomalyConfig;
+use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::generator::llm::config::LlmConfig;
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
@@ -21,7 +22,19 @@ use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig};
 
 /// The sections of a file.
-pub const SECTIONS: [&str; 7] = ["receivers", "processors", "exporters", "extensions", "anomalies", "llm", "service"];
+pub const SECTIONS: [&str; 11] = [
+    "receivers",
+    "processors",
+    "exporters",
+    "extensions",
+    "anomalies",
+    "llm",
+    "service",
+    "role",
+    "api",
+    "store",
+    "control_plane",
+];
 
 /// A processor of the logs pipeline.
 pub enum Processor {
@@ -107,18 +120,21 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
     drop_echoes(errors, read);
     let service: Option<ServiceConfig> = match root.get("service") {
         Some(node) => de::read(node, errors),
+        None if root.get("role").is_some() => Some(ServiceConfig::default()),
         None => {
             errors.push(Problem::new("service", "the section is missing", "add service.pipelines.logs"));
             None
         }
     };
+    let control = control(root, errors);
     let Some(service) = service else { return (None, Vec::new()) };
     let read = errors.len();
     let anomalies: AnomalyConfig = root.get("anomalies").and_then(|node| de::read(node, errors)).unwrap_or_default();
     check::anomalies(&anomalies, errors);
     drop_echoes(errors, read);
-    let mut linker = Linker { components: &components, errors, used: BTreeSet::new() };
-    let config = linker.link(&service, anomalies, scoring);
+    let mut linker =
+        Linker { components: &components, errors, control, anomalies, llm: scoring, used: BTreeSet::new() };
+    let config = linker.link(&service);
     let used = linker.used;
     let mut warnings = unused(&components, &used);
     if let Some(config) = &config {
@@ -127,6 +143,21 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
         llm::advise(&config.llm, &mut warnings);
     }
     (config, warnings)
+}
+
+/// The sections of the control plane. What could not be read has been reported, and is as if left out.
+fn control(root: &Node, errors: &mut Vec<Problem>) -> ControlConfig {
+    fn section<T: DeserializeOwned>(root: &Node, name: &str, errors: &mut Vec<Problem>) -> Option<T> {
+        root.get(name).and_then(|node| de::read(node, errors))
+    }
+    let control = ControlConfig {
+        role: section(root, "role", errors).unwrap_or_default(),
+        api: section(root, "api", errors),
+        store: section(root, "store", errors).unwrap_or_default(),
+        follow: section(root, "control_plane", errors).unwrap_or_default(),
+    };
+    check::control(&control, errors);
+    control
 }
 
 /// Removes the errors from `stage` on that are about a path that an earlier stage has reported: they speak about the
@@ -178,16 +209,22 @@ fn read_components<T>(
 struct Linker<'a> {
     components: &'a Components,
     errors: &'a mut Vec<Problem>,
+    control: ControlConfig,
+    anomalies: AnomalyConfig,
+    llm: LlmConfig,
     /// Paths of the components in use.
     used: BTreeSet<String>,
 }
 
 impl Linker<'_> {
-    fn link(&mut self, service: &ServiceConfig, anomalies: AnomalyConfig, llm: LlmConfig) -> Option<Config> {
+    fn link(&mut self, service: &ServiceConfig) -> Option<Config> {
         let components = self.components;
         let extensions = self.references("service.extensions", &service.extensions, &components.extensions);
         let (logs, traces, metrics) = self.pipelines(service);
-        let (logs_path, logs) = logs?;
+        let Some((logs_path, logs)) = logs else {
+            let is_alone = self.control.role == Role::ControlPlane;
+            return is_alone.then(|| self.without_records(service, extensions));
+        };
 
         let receivers = self.references(&join(&logs_path, "receivers"), &logs.receivers, &components.receivers);
         self.not_empty(&logs_path, "receivers", &logs.receivers);
@@ -197,6 +234,20 @@ impl Linker<'_> {
         let traces = traces.and_then(|(path, pipeline)| self.forwarded(&path, pipeline, &logs_path, logs));
         let metrics = metrics.and_then(|(path, pipeline)| self.forwarded(&path, pipeline, &logs_path, logs));
 
+        let empty = self.without_records(service, extensions);
+        Some(Config {
+            receivers: owned(receivers),
+            memory_limiter,
+            sampler,
+            logs_exporters: owned(exporters),
+            traces,
+            metrics,
+            ..empty
+        })
+    }
+
+    /// A configuration with extensions and the control plane alone.
+    fn without_records(&mut self, service: &ServiceConfig, extensions: Vec<(&str, &Extension)>) -> Config {
         let mut health = None;
         let mut authenticators = BTreeMap::new();
         for (id, extension) in extensions {
@@ -212,20 +263,21 @@ impl Linker<'_> {
                 }
             }
         }
-        Some(Config {
-            receivers: owned(receivers),
+        Config {
+            receivers: Vec::new(),
             authenticators,
-            memory_limiter,
-            sampler,
-            logs_exporters: owned(exporters),
-            traces,
-            metrics,
+            memory_limiter: None,
+            sampler: None,
+            logs_exporters: Vec::new(),
+            traces: None,
+            metrics: None,
             health,
-            anomalies,
-            llm,
+            anomalies: self.anomalies.clone(),
+            llm: self.llm.clone(),
+            control: self.control.clone(),
             telemetry: service.telemetry.clone(),
             shutdown_timeout: service.shutdown_timeout,
-        })
+        }
     }
 
     fn error(&mut self, path: &str, problem: impl Into<String>, hint: impl Into<String>) {
@@ -266,7 +318,7 @@ impl Linker<'_> {
             }
         }
         let [logs, traces, metrics] = found;
-        if logs.is_none() {
+        if logs.is_none() && self.control.role != Role::ControlPlane {
             let hint = "add logs: {receivers: [otlp], exporters: [posthog]}";
             self.error("service.pipelines.logs", "there is no logs pipeline", hint);
         }

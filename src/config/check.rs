@@ -19,6 +19,7 @@ use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::MemoryLimiterConfig;
 use crate::units::{ByteSize, Period};
 
+pub use super::control::control;
 pub use super::whole::{literal_secrets, whole};
 
 /// Collects the errors below one path.
@@ -52,7 +53,7 @@ impl<'a> Checker<'a> {
         self.require(value > 0, key, "zero", "give at least 1");
     }
 
-    fn size(&mut self, key: &str, value: ByteSize) {
+    pub(super) fn size(&mut self, key: &str, value: ByteSize) {
         self.require(value.0 > 0, key, "zero bytes", "give a size such as 4MiB");
     }
 
@@ -358,6 +359,12 @@ pub fn check_files(config: &Config) -> Vec<Problem> {
             add(join(&path, "client_ca_file"), tls.client_ca_file.as_ref());
         }
     }
+    if let Some(tls) = config.control.api.as_ref().and_then(|api| api.tls.as_ref()) {
+        add("api.tls.cert_file".into(), Some(&tls.cert_file));
+        add("api.tls.key_file".into(), Some(&tls.key_file));
+        add("api.tls.client_ca_file".into(), tls.client_ca_file.as_ref());
+    }
+    add("control_plane.ca_file".into(), config.control.follow.ca_file.as_ref());
     for (id, authenticator) in &config.authenticators {
         add(format!("extensions.{id}.filename"), authenticator.filename.as_ref());
     }

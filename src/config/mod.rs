@@ -8,6 +8,7 @@
 
 mod build;
 mod check;
+mod control;
 mod de;
 mod error;
 mod llm;
@@ -30,6 +31,7 @@ pub use service::{PipelineConfig, ServiceConfig};
 pub use substitute::Env;
 
 use crate::control_plane::analysis::anomaly::config::AnomalyConfig;
+use crate::control_plane::config::ControlConfig;
 use crate::control_plane::generator::llm::config::LlmConfig;
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
@@ -65,6 +67,8 @@ pub struct Config {
     pub anomalies: AnomalyConfig,
     /// Who scores what patterns are worth: nobody but statistics, unless `llm:` says otherwise.
     pub llm: LlmConfig,
+    /// `role`, `api`, `store`, `control_plane`.
+    pub control: ControlConfig,
     /// Own logs and metrics.
     pub telemetry: TelemetryConfig,
     /// `service.shutdown_timeout`: how long draining may take.

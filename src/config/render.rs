@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Config;
 use super::service::{PipelineConfig, ServiceConfig};
+use crate::control_plane::config::Role;
 use crate::control_plane::generator::llm::config::LlmConfig;
 use crate::data_plane::exporter::config::ExporterConfig;
 
@@ -70,7 +71,25 @@ fn tree(config: &Config) -> Value {
         tree.insert("llm".into(), value(&config.llm));
     }
     tree.insert("service".into(), value(&service));
+    control(config, &mut tree);
     Value::Object(tree)
+}
+
+/// The control plane's sections, where there is anything to say.
+fn control(config: &Config, tree: &mut Map<String, Value>) {
+    let control = &config.control;
+    if control.role != Role::All {
+        tree.insert("role".into(), value(&control.role));
+    }
+    if let Some(api) = &control.api {
+        tree.insert("api".into(), value(api));
+    }
+    if control.api.is_some() || control.role == Role::ControlPlane {
+        tree.insert("store".into(), value(&control.store));
+    }
+    if control.role == Role::Gateway {
+        tree.insert("control_plane".into(), value(&control.follow));
+    }
 }
 
 fn pipelines(config: &Config, processors: &Map<String, Value>) -> BTreeMap<String, PipelineConfig> {

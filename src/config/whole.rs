@@ -78,7 +78,8 @@ fn addresses(config: &Config, errors: &mut Vec<Problem>) {
         config.health.iter().map(|health| ("extensions.health_check.endpoint".to_owned(), health.endpoint.clone()));
     let metrics = config.telemetry.metrics.address.iter();
     let metrics = metrics.map(|address| ("service.telemetry.metrics.address".to_owned(), address.clone()));
-    for (path, address) in receivers.chain(health).chain(metrics) {
+    let api = config.control.api.iter().map(|api| ("api.endpoint".to_owned(), api.endpoint.clone()));
+    for (path, address) in receivers.chain(health).chain(metrics).chain(api) {
         let picks_its_own_port = parse_address(&address).is_ok_and(|(_, port)| port == 0);
         match seen.iter().find(|(_, taken)| *taken == address) {
             Some((by, _)) if !picks_its_own_port => {
@@ -177,6 +178,9 @@ pub fn literal_secrets(config: &Config, root: &Node) -> Vec<Warning> {
     }
     for (id, authenticator) in &config.authenticators {
         secret_paths(&format!("extensions.{id}"), &serde_json::to_value(authenticator).unwrap_or_default(), &mut paths);
+    }
+    if config.control.follow.token.is_some() {
+        paths.push("control_plane.token".to_owned());
     }
     paths.dedup();
     let literal = |path: &String| root.find(path).is_some_and(|node| node.substituted.is_none());

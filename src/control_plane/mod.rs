@@ -1,10 +1,21 @@
-//! The control plane: what looks at the data plane's numbers and says what should change.
+//! Where policies live, have a history, and reach every gateway and SDK.
 //!
-//! Purpose: analysis of patterns and rates. ARCHITECTURE.md shows how the parts meet.
-//! Promises: uses the data plane through `window::Snapshot` and hands back what it swaps in atomically.
-//! Never: stands in the way of a record.
+//! Purpose: analysis of patterns, the store, the API over it, and the way from an activated version to a gateway's
+//! compiled policy.
+//! Promises: uses the data plane, is never used by it; the planes meet in `CompiledPolicy` and `window::Snapshot` alone.
+//! Never: touches a record on its way.
 
 pub mod analysis;
+pub mod api;
+pub mod bundle;
+pub mod client;
+pub mod config;
+pub mod follow;
 pub mod generator;
 pub mod insights;
+pub mod lead;
+pub mod mirror;
 pub mod replay;
+pub mod report;
+pub mod store;
+pub mod validate;

@@ -21,20 +21,30 @@ use crate::telemetry::{MetricSink, MetricSource};
 /// How often policies are looked at when they cannot be watched.
 const POLL: Duration = Duration::from_secs(30);
 
-/// The policy files of one configuration.
+/// The policy files of one configuration, and what a control plane has put in force beside them.
 pub(super) struct Policies {
     paths: Mutex<Vec<String>>,
-    /// What is in force: the documents of the files, and the patterns that were learned.
+    /// What is in force: the documents of the files, those of a control plane, and the patterns that were learned.
     sources: Mutex<Sources>,
     reloads: AtomicU64,
     failures: AtomicU64,
     unreadable: AtomicU64,
 }
 
+/// The last good of each kind.
 #[derive(Default)]
 struct Sources {
-    documents: Vec<Document>,
+    files: Vec<Document>,
+    published: Option<(String, Document)>,
     learned: Vec<Pattern>,
+}
+
+impl Sources {
+    fn compile(&self, now: UnixNanos, previous: &CompiledPolicy) -> CompiledPolicy {
+        let published = self.published.iter().map(|(_, document)| document.clone());
+        let documents: Vec<Document> = self.files.iter().cloned().chain(published).collect();
+        CompiledPolicy::compile_with(&documents, &self.learned, now, Some(previous))
+    }
 }
 
 impl Policies {
@@ -65,7 +75,7 @@ impl Policies {
         }
         let policy = CompiledPolicy::compile(&documents, now, None);
         log_problems(&policy);
-        self.sources.lock().documents = documents;
+        self.sources.lock().files = documents;
         policy
     }
 
@@ -76,10 +86,36 @@ impl Policies {
             return;
         }
         sources.learned = learned;
-        let Sources { documents, learned } = &*sources;
-        let policy = CompiledPolicy::compile_with(documents, learned, now, Some(&pipeline.policy()));
+        let policy = sources.compile(now, &pipeline.policy());
         tracing::info!(patterns = policy.catalogue().patterns().len(), "patterns published");
         pipeline.set_policy(policy);
+    }
+
+    /// What the files say, and the patterns that were learned.
+    pub(super) fn local(&self) -> (Vec<Document>, Vec<Pattern>) {
+        let sources = self.sources.lock();
+        (sources.files.clone(), sources.learned.clone())
+    }
+
+    /// Hash of what the control plane has put in force; empty without one.
+    pub(super) fn followed_hash(&self) -> String {
+        self.sources.lock().published.as_ref().map(|(hash, _)| hash.clone()).unwrap_or_default()
+    }
+
+    /// Puts a control plane's document in force beside the files.
+    pub(super) fn follow(&self, hash: &str, document: Document, pipeline: &Pipeline, now: UnixNanos) {
+        let mut sources = self.sources.lock();
+        sources.published = Some((hash.to_owned(), document));
+        self.apply(&sources, pipeline, now);
+    }
+
+    /// Compiles and swaps, under the lock of the sources: of two changes at once the later one stays.
+    fn apply(&self, sources: &Sources, pipeline: &Pipeline, now: UnixNanos) {
+        let policy = sources.compile(now, &pipeline.policy());
+        log_problems(&policy);
+        tracing::info!(policies = policy.len(), broken = policy.problems().len(), "policies reloaded");
+        pipeline.set_policy(policy);
+        self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Reads all files again; returns whether they were put in force.
@@ -88,14 +124,9 @@ impl Policies {
         match load(&paths) {
             Ok(documents) => {
                 let mut sources = self.sources.lock();
-                sources.documents = documents;
-                let Sources { documents, learned } = &*sources;
-                let policy = CompiledPolicy::compile_with(documents, learned, now, Some(&pipeline.policy()));
-                log_problems(&policy);
-                tracing::info!(policies = policy.len(), broken = policy.problems().len(), "policies reloaded");
-                pipeline.set_policy(policy);
+                sources.files = documents;
+                self.apply(&sources, pipeline, now);
                 self.unreadable.store(0, Ordering::Relaxed);
-                self.reloads.fetch_add(1, Ordering::Relaxed);
                 true
             }
             Err(errors) => {

@@ -57,6 +57,13 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("llm.providers.<name>.api_key_file", "null"),
     ("llm.providers.<name>.ca_file", "/etc/lipservice/tls/ca.crt"),
     ("llm.providers.<name>.temperature", "0.0"),
+    ("api.tls.cert_file", "/etc/lipservice/tls/server.crt"),
+    ("api.tls.key_file", "/etc/lipservice/tls/server.key"),
+    ("api.tls.client_ca_file", "/etc/lipservice/tls/clients.crt"),
+    ("store.url", "sqlite:/var/lib/lipservice/lipservice.db"),
+    ("control_plane.endpoint", "http://control-plane:8000"),
+    ("control_plane.token", "${env:LIPSERVICE_TOKEN}"),
+    ("control_plane.ca_file", "/etc/lipservice/tls/ca.crt"),
     ("service.extensions", "[health_check, bearertokenauth]"),
     ("service.pipelines.logs.receivers", "[otlp]"),
     ("service.pipelines.logs.processors", "[memory_limiter, sampler]"),
@@ -119,7 +126,9 @@ fn inline(value: &Value) -> String {
 fn reference() -> String {
     let mut text =
         "# Every setting there is, with its default where it has one. Written from the code by the tests; do not\n\
-        # edit. A configuration needs a fraction of this: see minimal.yaml. Tables: docs/configuration.md.\n"
+        # edit. A configuration needs a fraction of this: see minimal.yaml. Tables: docs/configuration.md.\n\
+        # What this process does: all, gateway (follows control_plane) or control_plane (serves api, takes no records).\n\
+        role: all\n"
             .to_owned();
     let mut open: Vec<&str> = Vec::new();
     for section in sections() {

@@ -2,7 +2,10 @@
 
 use lipservice::config::ServiceConfig;
 use lipservice::control_plane::analysis::anomaly::config::AnomalyConfig;
+use lipservice::control_plane::api::config::ApiConfig;
+use lipservice::control_plane::config::FollowConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
+use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::data_plane::exporter::config::{DebugConfig, FileConfig, OtlpHttpConfig, PostHogConfig};
 use lipservice::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
 use lipservice::data_plane::sampler::config::SamplerConfig;
@@ -48,6 +51,9 @@ pub fn sections() -> Vec<Section> {
         section::<BearerTokenAuthConfig>("extensions.bearertokenauth"),
         section::<AnomalyConfig>("anomalies"),
         section::<LlmConfig>("llm"),
+        section::<ApiConfig>("api"),
+        section::<StoreConfig>("store"),
+        section::<FollowConfig>("control_plane"),
         section::<ServiceConfig>("service"),
     ]
 }
@@ -99,7 +105,7 @@ fn kind(root: &Value, schema: &Value) -> String {
         .flatten()
         .find_map(|schema| schema["$ref"].as_str())
         .map(|reference| reference.trim_start_matches("#/$defs/"));
-    if let Some(unit @ ("size" | "duration" | "secret")) = reference {
+    if let Some(unit @ ("size" | "duration" | "secret" | "url")) = reference {
         return unit.to_owned();
     }
     let target = resolve(root, schema);

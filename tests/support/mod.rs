@@ -2,3 +2,4 @@
 
 pub mod fake_posthog;
 pub mod otlp;
+pub mod servers;

@@ -39,10 +39,33 @@ pub const GROUPS: &[Group] = &[
             "data_plane::pattern::config",
             "control_plane::analysis::anomaly::config",
             "control_plane::generator::llm::config",
+            "control_plane::config",
+            "control_plane::store::config",
             "telemetry::config",
             "units",
         ],
     },
+    // Serves, follows and leads over the store.
+    Group {
+        module: "control_plane",
+        may_name: &[
+            "control_plane::store",
+            "data_plane::pattern",
+            "data_plane::pipeline",
+            "data_plane::policy",
+            "data_plane::receiver",
+            "data_plane::sampler",
+            "data_plane::signature",
+            "data_plane::view",
+            "data_plane::window",
+            "telemetry",
+            "shutdown",
+            "clock",
+            "units",
+        ],
+    },
+    // Knows no one who asks. Of the data plane it reads how times are written.
+    Group { module: "control_plane::store", may_name: &["data_plane::policy", "clock", "units"] },
     Group {
         module: "data_plane::pipeline",
         may_name: &[
@@ -166,8 +189,6 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane::generator::llm",
         may_name: &["data_plane::signature", "data_plane::window", "telemetry", "clock", "units"],
     },
-    // Its mod.rs only, which names the parts.
-    Group { module: "control_plane", may_name: &[] },
     Group { module: "data_plane::pattern", may_name: &["data_plane::signature", "units"] },
     Group { module: "data_plane::signature", may_name: &["data_plane::view"] },
     Group { module: "data_plane::view", may_name: &[] },

@@ -8,6 +8,7 @@
 //! Never: blocks, waits, reads the network, or reaches into a stage's insides.
 
 mod batch;
+pub mod explain;
 mod report;
 mod summaries;
 

@@ -36,5 +36,6 @@ pub use evaluate::{Candidates, Form, Matches, Resolution, trace_randomness};
 pub use keep::{Keep, RANDOMNESS_BITS, threshold_of};
 pub use load::{LoadError, LoadErrorReason, MAX_FILES, MAX_TOTAL_BYTES, load};
 pub use read::Origin;
+pub use timestamp::parse as parse_timestamp;
 pub use transform::Edit;
 pub use watch::{PolicyWatch, WatchError};

@@ -11,7 +11,7 @@ const DAY_SECONDS: i64 = 86_400;
 const EPOCH_DAYS: i64 = 719_468;
 
 /// Reads `2027-01-31T23:59:59.5Z`, or with an offset such as `+01:00`; `T` and `Z` may be lower case, `T` a space.
-pub(super) fn parse(text: &str) -> Option<UnixNanos> {
+pub fn parse(text: &str) -> Option<UnixNanos> {
     let (date, rest) = text.split_at_checked(10)?;
     let time = rest.strip_prefix(['T', 't', ' '])?;
     let (clock, rest) = time.split_at_checked(8)?;

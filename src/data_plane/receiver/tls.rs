@@ -16,7 +16,10 @@ use super::ReceiverError;
 use super::config::TlsConfig;
 
 /// An acceptor for a `tls:` section that stands at `path` in the configuration.
-pub(super) fn acceptor(config: &TlsConfig, path: &str) -> Result<TlsAcceptor, ReceiverError> {
+///
+/// # Errors
+/// The setting that does not serve, by name.
+pub fn acceptor(config: &TlsConfig, path: &str) -> Result<TlsAcceptor, ReceiverError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let chain = certificates(&config.cert_file, &format!("{path}.cert_file"))?;
     let key_setting = format!("{path}.key_file");

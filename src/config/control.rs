@@ -1,0 +1,49 @@
+//! The meaning of the control plane's settings: `role`, `api`, `store`, `control_plane`.
+//!
+//! Purpose: refuse what would fail or surprise later.
+//! Promises: reports every fault; pure.
+//! Never: connects or resolves names.
+
+use super::check::Checker;
+use super::error::Problem;
+use crate::control_plane::config::{ControlConfig, Role};
+use crate::control_plane::store::config::engine_of;
+
+/// Checks the sections.
+pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
+    if let Some(api) = &config.api {
+        let mut check = Checker::new("api", errors);
+        check.address("endpoint", &api.endpoint);
+        check.size("max_body_size", api.max_body_size);
+        check.size("max_policy_size", api.max_policy_size);
+        check.positive("max_connections", api.max_connections as u64);
+        check.positive("requests_per_second", api.requests_per_second.into());
+        if let Some(tls) = &api.tls {
+            let mut check = check.below("tls");
+            check.require(!tls.cert_file.is_empty(), "cert_file", "not set", "name a PEM file");
+            check.require(!tls.key_file.is_empty(), "key_file", "not set", "name a PEM file");
+        }
+    }
+    let mut check = Checker::new("store", errors);
+    if let Some(url) = &config.store.url {
+        let hint = "write sqlite:/path/to/file.db or postgres://user:password@host:5432/database";
+        check.require(engine_of(url.expose()).is_some(), "url", "not a database this release knows", hint);
+    }
+    check.positive("max_connections", config.store.max_connections.into());
+    let retention = &config.store.retention;
+    let mut check = check.below("retention");
+    check.period("fine", retention.fine);
+    check.period("batches", retention.batches);
+    check.period("audit", retention.audit);
+    check.require(retention.medium >= retention.fine, "medium", "less than fine", "give at least fine");
+    check.require(retention.coarse >= retention.medium, "coarse", "less than medium", "give at least medium");
+    if config.role == Role::Gateway {
+        let mut check = Checker::new("control_plane", errors);
+        check.http_url("endpoint", &config.follow.endpoint);
+        check.period("report_interval", config.follow.report_interval);
+        if config.api.is_some() {
+            let hint = "remove it, or choose role: all";
+            errors.push(Problem::new("api", "role: gateway serves no API", hint));
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Settings of the control plane, beside those of the store and the API.
+//!
+//! Promises: every key has a default; unknown keys are refused.
+//! Never: checks what values mean; see `config`.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::api::config::ApiConfig;
+use super::store::config::StoreConfig;
+use crate::units::{Period, Secret};
+
+/// `role:`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Both in one process: records flow through it, and it holds the policies.
+    #[default]
+    All,
+    /// Records only; policies come from the control plane that `control_plane.endpoint` names.
+    Gateway,
+    /// Policies only; no receivers.
+    ControlPlane,
+}
+
+/// What a process does for the control plane.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ControlConfig {
+    /// `role:`
+    pub role: Role,
+    /// `api:`; with `role: all` the control plane runs only when this section is there.
+    pub api: Option<ApiConfig>,
+    /// `store:`
+    pub store: StoreConfig,
+    /// `control_plane:`, for `role: gateway`.
+    pub follow: FollowConfig,
+}
+
+/// `control_plane:` With `role: gateway`, the control plane this gateway follows and reports to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct FollowConfig {
+    /// Its API, such as `http://control-plane:8000`.
+    pub endpoint: String,
+    /// A token with the scope `ingest`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Secret>,
+    /// PEM file with authorities to trust instead of the system's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<String>,
+    /// File for the last good policies, read at the start when the control plane is away.
+    pub state_file: String,
+    /// How often counts are reported.
+    pub report_interval: Period,
+}
+
+impl Default for FollowConfig {
+    fn default() -> Self {
+        FollowConfig {
+            endpoint: String::new(),
+            token: None,
+            ca_file: None,
+            state_file: "lipservice-policies.json".into(),
+            report_interval: Period::secs(10),
+        }
+    }
+}

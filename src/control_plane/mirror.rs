@@ -1,0 +1,172 @@
+//! What the API answers from memory: the policies in force and the tokens.
+//!
+//! Purpose: keep a copy of what is asked for often, and wake those who wait for a change.
+//! Promises: a change made here is seen at once, one made by another process within [`POLL`]; while the store is away
+//! the last copy stays; each change wakes every waiter once.
+//! Never: writes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use tokio::sync::watch;
+
+use super::bundle::{Bundle, bundle};
+use super::store::{ActiveVersion, Revisions, Store, StoreError, Timestamp, Token};
+use crate::shutdown::Shutdown;
+use crate::telemetry::{MetricSink, MetricSource};
+
+/// How often the store is asked whether another process has changed anything.
+pub const POLL: Duration = Duration::from_millis(500);
+/// Services whose documents are kept ready; further ones are made for each question.
+const MAX_BUNDLES: usize = 10_000;
+
+/// The policies in force at one moment.
+#[derive(Debug, Default)]
+pub struct View {
+    /// Everything in force.
+    pub active: Vec<ActiveVersion>,
+    bundles: DashMap<Option<String>, Arc<Bundle>>,
+    revision: Option<u64>,
+    next_expiry: Option<Timestamp>,
+}
+
+impl View {
+    fn new(active: Vec<ActiveVersion>, revision: u64) -> Self {
+        let next_expiry = active.iter().filter_map(|entry| entry.version.expires_at).min();
+        View { active, bundles: DashMap::new(), revision: Some(revision), next_expiry }
+    }
+
+    /// The document for a service, or for all.
+    pub fn bundle(&self, service: Option<&str>) -> Arc<Bundle> {
+        // A service without policies of its own gets what any such service gets: one copy serves all.
+        let own = service.filter(|service| self.active.iter().any(|entry| entry.version.service == *service));
+        let key = service.map(|_| own.unwrap_or_default().to_owned());
+        if let Some(found) = self.bundles.get(&key) {
+            return Arc::clone(&found);
+        }
+        let made = Arc::new(bundle(&self.active, key.as_deref()));
+        if self.bundles.len() < MAX_BUNDLES {
+            self.bundles.insert(key, Arc::clone(&made));
+        }
+        made
+    }
+}
+
+/// Tokens by their public part.
+#[derive(Debug, Default)]
+pub struct Tokens {
+    by_id: HashMap<String, Token>,
+    revision: Option<u64>,
+}
+
+impl Tokens {
+    /// Whether there ever was one. Revoking the last one does not open the door again.
+    pub fn exist(&self) -> bool {
+        !self.by_id.is_empty()
+    }
+
+    /// The token with this public part.
+    pub fn get(&self, id: &str) -> Option<&Token> {
+        self.by_id.get(id)
+    }
+}
+
+/// The copy.
+#[derive(Debug)]
+pub struct Mirror {
+    store: Store,
+    view: ArcSwap<View>,
+    tokens: ArcSwap<Tokens>,
+    changed: watch::Sender<u64>,
+    refreshing: tokio::sync::Mutex<()>,
+    failures: AtomicU64,
+}
+
+impl Mirror {
+    /// A copy of the store as it is now.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn new(store: Store) -> Result<Arc<Mirror>, StoreError> {
+        let mirror = Mirror {
+            store,
+            view: ArcSwap::default(),
+            tokens: ArcSwap::default(),
+            changed: watch::channel(0).0,
+            refreshing: tokio::sync::Mutex::default(),
+            failures: AtomicU64::new(0),
+        };
+        mirror.refresh().await?;
+        Ok(Arc::new(mirror))
+    }
+
+    /// The policies in force.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// The tokens.
+    pub fn tokens(&self) -> Arc<Tokens> {
+        self.tokens.load_full()
+    }
+
+    /// Resolves after the next change.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Looks at the store. Returns whether the policies in force have changed.
+    ///
+    /// # Errors
+    /// When the store does not answer; the copy stays as it is.
+    pub async fn refresh(&self) -> Result<bool, StoreError> {
+        let _one_at_a_time = self.refreshing.lock().await;
+        let Revisions { policies, tokens } = self.store.revisions().await?;
+        if self.tokens.load().revision != Some(tokens) {
+            let by_id = self.store.tokens().await?.into_iter().map(|token| (token.id.clone(), token)).collect();
+            self.tokens.store(Arc::new(Tokens { by_id, revision: Some(tokens) }));
+        }
+        let view = self.view.load();
+        let expired = view.next_expiry.is_some_and(|at| at <= self.store.now());
+        if view.revision == Some(policies) && !expired {
+            return Ok(false);
+        }
+        // Read after the revision: should another change come between, the next look reads again.
+        let new = View::new(self.store.active().await?, policies);
+        let has_changed = new.active != view.active;
+        self.view.store(Arc::new(new));
+        if has_changed {
+            self.changed.send_modify(|serial| *serial += 1);
+        }
+        Ok(has_changed)
+    }
+
+    /// Looks at the store again and again, until the signal.
+    pub async fn follow(self: Arc<Self>, stop: Shutdown) {
+        let mut timer = tokio::time::interval(POLL);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.triggered() => return,
+                _ = timer.tick() => {}
+            }
+            if let Err(error) = self.refresh().await {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(%error, "the store does not answer; the last policies stay in force");
+            }
+        }
+    }
+}
+
+impl MetricSource for Mirror {
+    fn collect(&self, out: &mut dyn MetricSink) {
+        let help = "Times the store did not answer when asked for changes.";
+        out.counter("lipservice_store_failures", help, &[], self.failures.load(Ordering::Relaxed));
+        let policies = self.view.load().active.iter().map(|entry| entry.version.policies).sum::<u64>();
+        out.gauge("lipservice_control_active_policies", "Policies in force in the store.", &[], policies as f64);
+    }
+}

@@ -1,0 +1,282 @@
+//! Statistics from gateways and SDKs.
+//!
+//! Purpose: add counts of patterns to the buckets they belong to, and patterns to the catalogue.
+//! Promises: a batch is added whole or not at all, and once: its id is written in the same transaction; rows of one
+//! bucket add up; several batches can share a transaction.
+//! Never: trusts sizes; texts are cut, counts bounded.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::sql::Sql;
+use super::{Replica, Store, StoreError, Timestamp, Write, get, stored};
+
+/// Rows of one batch at most.
+pub const MAX_BATCH_ROWS: usize = 10_000;
+/// Length of the finest bucket, in seconds.
+pub(super) const FINE_SECONDS: i64 = 10;
+/// Rows of one statement: seven values each stay far below both engines' limits of bound values.
+const ROWS_PER_STATEMENT: usize = 500;
+/// Ids of patterns remembered; beyond it all are forgotten and learned again.
+const MAX_KNOWN: usize = 200_000;
+/// Longest name of a service, severity or pattern, in bytes.
+const MAX_NAME_BYTES: usize = 256;
+/// Longest template and example, in bytes.
+const MAX_TEXT_BYTES: usize = 2048;
+/// Largest count taken from one row: the sums of a bucket stay far from overflow.
+const MAX_COUNT: u64 = 1 << 48;
+
+/// Counts of patterns, told once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// An id that no other batch has, such as a UUID: a batch that is sent again counts once.
+    #[schema(min_length = 1, max_length = 128)]
+    pub id: String,
+    /// The counts.
+    #[schema(max_items = 10_000)]
+    pub rows: Vec<StatsRow>,
+}
+
+/// Counts of one pattern since the last report.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StatsRow {
+    /// `service.name`.
+    #[schema(max_length = 256)]
+    pub service: String,
+    /// Severity band: `unset`, `trace`, `debug`, `info`, `warn`, `error` or `fatal`.
+    #[schema(max_length = 256)]
+    pub severity: String,
+    /// The pattern's id or signature; empty for records beyond the bound on patterns.
+    #[schema(max_length = 256)]
+    pub pattern: String,
+    /// The masked template.
+    #[serde(default)]
+    pub template: String,
+    /// One text of the pattern.
+    #[serde(default)]
+    pub example: String,
+    /// When: the bucket the counts are added to.
+    pub at: Timestamp,
+    /// Records seen.
+    #[schema(maximum = 281474976710656u64)]
+    pub records: u64,
+    /// Their bytes.
+    #[schema(maximum = 281474976710656u64)]
+    pub bytes: u64,
+    /// Records kept.
+    #[schema(maximum = 281474976710656u64)]
+    pub kept: u64,
+    /// Their bytes.
+    #[schema(maximum = 281474976710656u64)]
+    pub kept_bytes: u64,
+}
+
+/// What became of batches.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Ingested {
+    /// Batches added.
+    pub added: u64,
+    /// Batches that had been added before, and were not again.
+    pub repeated: u64,
+    /// Rows added.
+    pub rows: u64,
+    /// Of each batch, in order, whether it was added.
+    #[serde(skip)]
+    #[schema(ignore)]
+    pub was_added: Vec<bool>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Key {
+    service: String,
+    severity: String,
+    pattern: String,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    records: u64,
+    bytes: u64,
+    kept: u64,
+    kept_bytes: u64,
+}
+
+impl Sums {
+    fn add(&mut self, row: &StatsRow) {
+        self.records += row.records.min(MAX_COUNT);
+        self.bytes += row.bytes.min(MAX_COUNT);
+        self.kept += row.kept.min(row.records).min(MAX_COUNT);
+        self.kept_bytes += row.kept_bytes.min(row.bytes).min(MAX_COUNT);
+    }
+}
+
+struct Text {
+    template: String,
+    example: String,
+    first: Timestamp,
+    last: Timestamp,
+}
+
+/// Ids of patterns by key, with the time up to which `last_seen` is written.
+#[derive(Debug, Default)]
+pub(super) struct KnownPatterns(HashMap<Key, (i64, Timestamp)>);
+
+impl KnownPatterns {
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// How stale `last_seen` may be in the catalogue.
+const LAST_SEEN_STEP: std::time::Duration = std::time::Duration::from_secs(60);
+
+pub(super) fn cut(text: &str, max_bytes: usize) -> String {
+    let end = (0..=max_bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    // PostgreSQL's text cannot hold the zero character.
+    text[..end].replace('\0', "\u{fffd}")
+}
+
+impl Store {
+    /// Adds batches, and signs of life of those who sent them, in one transaction.
+    ///
+    /// # Errors
+    /// When the database does not answer; nothing was added then.
+    pub async fn ingest(&self, batches: &[Batch], replicas: &[Replica]) -> Result<Ingested, StoreError> {
+        let now = self.now();
+        let mut ingested = Ingested::default();
+        let mut patterns: BTreeMap<Key, Text> = BTreeMap::new();
+        let mut sums: BTreeMap<(Key, i64), Sums> = BTreeMap::new();
+        let mut write = self.write().await?;
+        for batch in batches {
+            let is_first = write.is_first(&batch.id, now).await?;
+            ingested.was_added.push(is_first);
+            if !is_first {
+                ingested.repeated += 1;
+                continue;
+            }
+            ingested.added += 1;
+            for row in &batch.rows {
+                let key = Key {
+                    service: cut(&row.service, MAX_NAME_BYTES),
+                    severity: cut(&row.severity, MAX_NAME_BYTES),
+                    pattern: cut(&row.pattern, MAX_NAME_BYTES),
+                };
+                // A clock that runs ahead must not write buckets that no retention reaches.
+                let at = row.at.min(now);
+                let start = at.secs().max(0) / FINE_SECONDS * FINE_SECONDS;
+                note(&mut patterns, &key, row, at);
+                sums.entry((key, start)).or_default().add(row);
+            }
+        }
+        ingested.rows = sums.len() as u64;
+        let ids = write.pattern_ids(&patterns, &self.known).await?;
+        let rows = sums.iter().filter_map(|((key, start), sums)| Some((*ids.get(key)?, *start, *sums)));
+        let mut rows: Vec<(i64, i64, Sums)> = rows.collect();
+        // One order everywhere, so that two transactions cannot wait for each other.
+        rows.sort_by_key(|(id, start, _)| (*id, *start));
+        write.add(&rows).await?;
+        for replica in replicas {
+            write.note_replica(replica, now).await?;
+        }
+        write.commit().await?;
+        let mut known = self.known.lock();
+        if known.0.len() + ids.len() > MAX_KNOWN {
+            known.clear();
+        }
+        for (key, id) in ids {
+            let last = patterns.get(&key).map(|text| text.last).unwrap_or_default();
+            let entry = known.0.entry(key).or_insert((id, last));
+            if entry.1.after(LAST_SEEN_STEP) <= last {
+                entry.1 = last;
+            }
+        }
+        Ok(ingested)
+    }
+}
+
+fn note(patterns: &mut BTreeMap<Key, Text>, key: &Key, row: &StatsRow, at: Timestamp) {
+    match patterns.get_mut(key) {
+        Some(text) => {
+            text.first = text.first.min(at);
+            text.last = text.last.max(at);
+        }
+        None => {
+            let (template, example) = (cut(&row.template, MAX_TEXT_BYTES), cut(&row.example, MAX_TEXT_BYTES));
+            patterns.insert(key.clone(), Text { template, example, first: at, last: at });
+        }
+    }
+}
+
+impl Write<'_> {
+    /// Notes a batch's id; false when it is known.
+    async fn is_first(&mut self, id: &str, now: Timestamp) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO ingested_batches (id, received_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
+        let done = sqlx::query(sql).bind(cut(id, MAX_NAME_BYTES)).bind(now.stored()).execute(&mut *self.tx).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// The ids of patterns; those that are new or were not seen for a while are written.
+    async fn pattern_ids(
+        &mut self,
+        patterns: &BTreeMap<Key, Text>,
+        known: &parking_lot::Mutex<KnownPatterns>,
+    ) -> Result<HashMap<Key, i64>, StoreError> {
+        let mut ids = HashMap::with_capacity(patterns.len());
+        let mut stale: Vec<(&Key, &Text)> = Vec::new();
+        {
+            let known = known.lock();
+            for (key, text) in patterns {
+                match known.0.get(key) {
+                    Some((id, written)) if text.last < written.after(LAST_SEEN_STEP) => {
+                        ids.insert(key.clone(), *id);
+                    }
+                    _ => stale.push((key, text)),
+                }
+            }
+        }
+        for rows in stale.chunks(ROWS_PER_STATEMENT) {
+            let mut sql = Sql::new(
+                "INSERT INTO patterns (service, severity, pattern, template, example, first_seen, last_seen) ",
+            );
+            sql.values(rows, |sql, (key, text)| {
+                sql.bind(key.service.clone()).next().bind(key.severity.clone()).next().bind(key.pattern.clone()).next();
+                sql.bind(text.template.clone()).next().bind(text.example.clone()).next();
+                sql.bind(text.first.stored()).next().bind(text.last.stored());
+            });
+            sql.push(
+                " ON CONFLICT (service, severity, pattern) DO UPDATE SET \
+                 last_seen = CASE WHEN excluded.last_seen > patterns.last_seen THEN excluded.last_seen \
+                 ELSE patterns.last_seen END RETURNING id, service, severity, pattern",
+            );
+            for row in sql.build()?.persistent(false).fetch_all(&mut *self.tx).await? {
+                let key = Key {
+                    service: get(&row, "service")?,
+                    severity: get(&row, "severity")?,
+                    pattern: get(&row, "pattern")?,
+                };
+                ids.insert(key, get(&row, "id")?);
+            }
+        }
+        Ok(ids)
+    }
+
+    async fn add(&mut self, rows: &[(i64, i64, Sums)]) -> Result<(), StoreError> {
+        for rows in rows.chunks(ROWS_PER_STATEMENT) {
+            let mut sql = Sql::new(
+                "INSERT INTO pattern_stats (pattern_id, resolution, start, records, bytes, kept, kept_bytes) ",
+            );
+            sql.values(rows, |sql, (id, start, sums)| {
+                sql.bind(*id).next().bind(FINE_SECONDS).next().bind(*start).next();
+                sql.bind(stored(sums.records)).next().bind(stored(sums.bytes)).next();
+                sql.bind(stored(sums.kept)).next().bind(stored(sums.kept_bytes));
+            });
+            sql.push(super::rollup::ADD_ON_CONFLICT);
+            sql.build()?.persistent(false).execute(&mut *self.tx).await?;
+        }
+        Ok(())
+    }
+}

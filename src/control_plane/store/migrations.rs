@@ -1,0 +1,46 @@
+//! Schemas, from the first release to this one.
+//!
+//! Purpose: bring a database to this release's schema at the start.
+//! Promises: forward only; each step is a transaction; several processes that start at once take turns; a database
+//! that a newer release has written is refused, untouched.
+//! Never: changes a step that was released. A new step is a new file in both folders.
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{AnyPool, SqlSafeStr as _};
+
+use super::{Engine, StoreError};
+
+/// Number, name, SQLite, PostgreSQL.
+const STEPS: &[(i64, &str, &str, &str)] = &[(
+    1,
+    "start",
+    include_str!("../../../migrations/sqlite/0001_start.sql"),
+    include_str!("../../../migrations/postgres/0001_start.sql"),
+)];
+
+/// How often a process tries when others migrate the same SQLite file.
+const TURNS: usize = 20;
+
+/// Applies what is missing.
+pub(super) async fn run(pool: &AnyPool, engine: Engine) -> Result<(), StoreError> {
+    let steps = STEPS.iter().map(|&(number, name, sqlite, postgres)| {
+        let sql = match engine {
+            Engine::Sqlite => sqlite,
+            Engine::Postgres => postgres,
+        };
+        Migration::new(number, name.into(), MigrationType::Simple, sql.into_sql_str(), false)
+    });
+    let known = STEPS.last().map_or(0, |step| step.0);
+    let migrator = Migrator::with_migrations(steps.collect());
+    let mut turns = 0;
+    loop {
+        turns += 1;
+        match migrator.run(pool).await {
+            Err(MigrateError::VersionMissing(found)) => return Err(StoreError::Newer { found, known }),
+            // SQLite has no lock over a migration: another process was faster, and what it did is seen the next time.
+            Err(MigrateError::Execute(_) | MigrateError::ExecuteMigration(..))
+                if engine == Engine::Sqlite && turns < TURNS => {}
+            result => return Ok(result?),
+        }
+    }
+}

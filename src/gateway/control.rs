@@ -1,0 +1,251 @@
+//! The control plane beside the data plane: served here, or followed elsewhere.
+//!
+//! Purpose: start what the role asks for; bring policies in force to the pipeline and its counts to the store.
+//! Promises: the policies in force apply before a record is taken; at the end the last counts are reported before the
+//! store closes; a control plane that is away stops nothing.
+//! Never: decides what is in force.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::StartError;
+use super::policies::Policies;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control_plane::api::{Api, Bound, Parts, Report};
+use crate::control_plane::client::Client;
+use crate::control_plane::config::{ControlConfig, Role};
+use crate::control_plane::follow::Follower;
+use crate::control_plane::lead::Leader;
+use crate::control_plane::mirror::Mirror;
+use crate::control_plane::report::Reporter;
+use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
+use crate::data_plane::pipeline::{Pipeline, settings_of};
+use crate::data_plane::policy::Document;
+use crate::shutdown::Shutdown;
+use crate::telemetry::MetricSource;
+
+/// How long the last report may take.
+const LAST_REPORT: Duration = Duration::from_secs(2);
+/// Patterns of one report at most; the table's own bound is below it.
+const MAX_REPORTED: usize = 1_000_000;
+
+/// What runs.
+pub(super) struct Control {
+    api_addr: Option<SocketAddr>,
+    sources: Vec<Arc<dyn MetricSource>>,
+    /// Ends following and reporting.
+    feeding: Shutdown,
+    feeders: Vec<JoinHandle<()>>,
+    /// Ends serving.
+    serving: Shutdown,
+    servers: Vec<JoinHandle<()>>,
+    store: Option<Store>,
+}
+
+/// Where reports go.
+enum Upstream {
+    Here(Arc<Api>),
+    There(Arc<Follower>),
+}
+
+/// The data plane's parts that the control plane touches.
+#[derive(Clone)]
+struct Plane {
+    pipeline: Arc<Pipeline>,
+    policies: Arc<Policies>,
+    clock: Clock,
+}
+
+impl Control {
+    /// Starts what the configuration asks for.
+    pub(super) async fn start(
+        config: &Config,
+        pipeline: &Arc<Pipeline>,
+        policies: &Arc<Policies>,
+        clock: &Clock,
+    ) -> Result<Control, StartError> {
+        let mut control = Control {
+            api_addr: None,
+            sources: Vec::new(),
+            feeding: Shutdown::new(),
+            feeders: Vec::new(),
+            serving: Shutdown::new(),
+            servers: Vec::new(),
+            store: None,
+        };
+        let plane = Plane { pipeline: Arc::clone(pipeline), policies: Arc::clone(policies), clock: clock.clone() };
+        match config.control.role {
+            Role::Gateway => control.follow(&config.control, plane)?,
+            Role::All if config.control.api.is_none() => {}
+            Role::All | Role::ControlPlane => control.serve(config, plane).await?,
+        }
+        Ok(control)
+    }
+
+    /// Where the API listens.
+    pub(super) fn api_addr(&self) -> Option<SocketAddr> {
+        self.api_addr
+    }
+
+    /// Numbers to show.
+    pub(super) fn sources(&self) -> impl Iterator<Item = Arc<dyn MetricSource>> + '_ {
+        self.sources.iter().cloned()
+    }
+
+    async fn serve(&mut self, config: &Config, plane: Plane) -> Result<(), StartError> {
+        let control = &config.control;
+        let api_config = control.api.clone().unwrap_or_default();
+        let store = Store::open(&control.store, plane.clock.clone()).await?;
+        let mirror = Mirror::new(store.clone()).await?;
+        let bound = Bound::new(&api_config, mirror.tokens().exist())?;
+        self.api_addr = Some(bound.address());
+        let sampling = settings_of(&config.sampler.clone().unwrap_or_default());
+        let local = Arc::clone(&plane.policies);
+        let parts = Parts {
+            config: api_config,
+            store: store.clone(),
+            mirror: Arc::clone(&mirror),
+            sampling,
+            local: Arc::new(move || local.local()),
+        };
+        let (api, writing) = Api::new(parts, self.serving.clone());
+        let leader = Arc::new(Leader::default());
+        let retention = Retention::from(&control.store.retention);
+        let leading = Arc::clone(&leader).run(store.clone(), retention, self.serving.clone());
+        self.sources = vec![Arc::clone(&mirror) as _, Arc::clone(&api) as _, leader as _];
+        if control.role == Role::All {
+            publish_from(&mirror, &plane);
+            let changes = follow_here(Arc::clone(&mirror), plane.clone(), self.feeding.clone());
+            self.feeders.push(tokio::spawn(changes));
+            let interval = control.follow.report_interval.0;
+            let upstream = Upstream::Here(Arc::clone(&api));
+            self.feeders.push(tokio::spawn(report(upstream, "all", plane, interval, self.feeding.clone())));
+        }
+        tracing::info!(address = %bound.address(), "serving the API");
+        self.servers.push(tokio::spawn(writing));
+        self.servers.push(tokio::spawn(leading));
+        self.servers.push(tokio::spawn(mirror.follow(self.serving.clone())));
+        self.servers.push(tokio::spawn(bound.serve(api, self.serving.clone())));
+        self.store = Some(store);
+        Ok(())
+    }
+
+    fn follow(&mut self, control: &ControlConfig, plane: Plane) -> Result<(), StartError> {
+        let settings = &control.follow;
+        let client = Client::new(&settings.endpoint, settings.token.clone(), settings.ca_file.as_deref())?;
+        let follower = Follower::new(client, &settings.state_file);
+        let last = follower.last_good();
+        let known = last.as_ref().map(|last| last.hash.clone());
+        match last {
+            Some(last) => plane.publish(&last.hash, &last.body),
+            None => {
+                tracing::warn!("no policies from an earlier run; until the control plane answers, files alone apply")
+            }
+        }
+        self.sources = vec![Arc::clone(&follower) as _];
+        let own = plane.clone();
+        let publish = move |fetched: crate::control_plane::client::Fetched| own.publish(&fetched.hash, &fetched.body);
+        self.feeders.push(tokio::spawn(Arc::clone(&follower).run(known, publish, self.feeding.clone())));
+        let (upstream, interval) = (Upstream::There(follower), settings.report_interval.0);
+        self.feeders.push(tokio::spawn(report(upstream, "gateway", plane, interval, self.feeding.clone())));
+        Ok(())
+    }
+
+    /// Reports what is left and ends everything.
+    pub(super) async fn shutdown(self) {
+        self.feeding.trigger();
+        for task in self.feeders {
+            let _ = task.await;
+        }
+        self.serving.trigger();
+        for task in self.servers {
+            let _ = task.await;
+        }
+        if let Some(store) = self.store {
+            store.close().await;
+        }
+    }
+}
+
+impl Plane {
+    /// Puts a document of the control plane in force.
+    fn publish(&self, hash: &str, body: &[u8]) {
+        match serde_json::from_slice(body) {
+            Ok(tree) => {
+                let document = Document::from_value("control plane", tree);
+                self.policies.follow(hash, document, &self.pipeline, self.clock.now());
+            }
+            Err(error) => tracing::error!(%error, "policies of the control plane cannot be read; the last ones stay"),
+        }
+    }
+}
+
+fn publish_from(mirror: &Mirror, plane: &Plane) {
+    let bundle = mirror.view().bundle(None);
+    if plane.policies.followed_hash() != bundle.hash {
+        plane.publish(&bundle.hash, &bundle.body);
+    }
+}
+
+/// Brings each change of this process's store to its pipeline.
+async fn follow_here(mirror: Arc<Mirror>, plane: Plane, stop: Shutdown) {
+    let mut changes = mirror.subscribe();
+    loop {
+        // Marked seen before the look, so that a change in between is looked at again.
+        changes.mark_unchanged();
+        publish_from(&mirror, &plane);
+        tokio::select! {
+            () = stop.triggered() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// Reports counts every `interval`, and once more at the end.
+async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: Duration, stop: Shutdown) {
+    let mut reporter = Reporter::default();
+    let id = uuid::Uuid::now_v7().to_string();
+    loop {
+        let ends = tokio::select! {
+            () = stop.triggered() => true,
+            () = tokio::time::sleep(interval.max(Duration::from_millis(100))) => false,
+        };
+        let snapshot = plane.pipeline.table.snapshot(plane.clock.now(), MAX_REPORTED);
+        let replica = Replica {
+            id: id.clone(),
+            kind: kind.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            policy_hash: plane.policies.followed_hash(),
+            last_seen: Timestamp::default(),
+        };
+        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot) };
+        let sending = upstream.send(report);
+        let sent = if ends { tokio::time::timeout(LAST_REPORT, sending).await.unwrap_or(false) } else { sending.await };
+        if sent {
+            reporter.acknowledge();
+        }
+        if ends {
+            return;
+        }
+    }
+}
+
+impl Upstream {
+    /// Whether the report arrived.
+    async fn send(&self, report: Report) -> bool {
+        match self {
+            Upstream::Here(api) => api.ingest(report).await.is_ok(),
+            Upstream::There(follower) => match follower.report(&report).await {
+                Ok(()) => true,
+                Err(error) => {
+                    tracing::debug!(%error, "a report did not arrive; its counts come with the next");
+                    false
+                }
+            },
+        }
+    }
+}

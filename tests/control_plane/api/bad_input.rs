@@ -1,0 +1,110 @@
+//! Whatever is sent, the answer is a problem of the client's, and never a fault of ours.
+
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use serde_json::{Value, json};
+
+use super::{Server, answer};
+
+#[tokio::test]
+async fn requests_that_cannot_be_read() {
+    let server = Server::start().await;
+    let json_type = "application/json";
+    let cases: [(&str, &str, &str, &str, u16); 16] = [
+        ("GET", "/v1/nothing", "", json_type, 404),
+        ("GET", "/nothing", "", json_type, 404),
+        ("PATCH", "/v1/policies", "{}", json_type, 405),
+        ("POST", "/v1/policies", "{}", "text/plain", 415),
+        ("POST", "/v1/policies", "{", json_type, 400),
+        ("POST", "/v1/policies", "\u{feff}{}", json_type, 400),
+        ("POST", "/v1/policies", "{\"document\": 5, \"extra\": 1}", json_type, 422),
+        ("POST", "/v1/policies", "[]", json_type, 422),
+        ("PUT", "/v1/policies/shop", "{\"document\": {}}", json_type, 404),
+        ("PUT", "/v1/policies/service:", "{\"document\": {}}", json_type, 400),
+        ("GET", "/v1/policies/global/versions/one", "", json_type, 400),
+        ("GET", "/v1/policies?limit=many", "", json_type, 400),
+        ("GET", "/v1/policies?cursor=made-up", "", json_type, 400),
+        ("GET", "/v1/policies?unknown=1", "", json_type, 400),
+        ("GET", "/v1/patterns?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "", json_type, 400),
+        ("GET", "/v1/policies/service:%00", "", json_type, 400),
+    ];
+    for (method, path, body, kind, status) in cases {
+        let request = server.request(method, path).header("content-type", kind).body(body);
+        let found = answer(request).await;
+        assert_eq!(found.status, status, "{method} {path} {body}: {}", found.body);
+    }
+    server.stop().await;
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let names = prop::sample::select(vec![
+        "document",
+        "policies",
+        "id",
+        "name",
+        "log",
+        "match",
+        "keep",
+        "regex",
+        "log_field",
+        "protect",
+        "batches",
+        "rows",
+        "service",
+        "records",
+        "at",
+        "text",
+        "record",
+        "version",
+        "expires_at",
+        "reason",
+        "body",
+        "parent",
+        "activate",
+    ]);
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        prop::sample::select(vec!["body", "50%", "none", "([", "2026-01-01T00:00:00Z", "\0", "human"])
+            .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 60, 6, move |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..5).prop_map(Value::Array),
+            prop::collection::vec((names.clone(), inner), 0..7)
+                .prop_map(|fields| Value::Object(fields.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
+#[tokio::test]
+async fn made_up_json_is_never_a_fault_of_ours() {
+    let server = Server::start().await;
+    let mut runner = TestRunner::deterministic();
+    let doors = [
+        ("POST", "/v1/policies"),
+        ("PUT", "/v1/policies/global"),
+        ("POST", "/v1/policies/validate"),
+        ("POST", "/v1/policies/global/activate"),
+        ("POST", "/v1/policies/global/rollback"),
+        ("POST", "/v1/stats"),
+        ("POST", "/v1/explain"),
+        ("POST", "/v1/tokens"),
+    ];
+    for round in 0..100 {
+        let body = any_json().new_tree(&mut runner).unwrap().current();
+        let body = if round % 2 == 0 { body } else { json!({ "document": body, "text": "x", "batches": [] }) };
+        for (method, path) in doors {
+            if path == "/v1/tokens" && body["scopes"].is_array() {
+                continue;
+            }
+            let found = server.send(method, path, &body).await;
+            assert!(found.status < 500, "{method} {path} {body}: {}", found.body);
+        }
+    }
+    server.stop().await;
+}

@@ -1,0 +1,6 @@
+//! The control plane: the store on both engines, the API, replicas, faults.
+
+mod api;
+mod faults;
+mod replicas;
+mod store;
