@@ -12,8 +12,10 @@ mod print_config;
 mod requests;
 mod run;
 mod send;
+mod server;
 mod signature;
 mod simulate;
+mod status;
 mod token;
 mod top;
 mod validate;
@@ -47,6 +49,8 @@ enum Command {
     Simulate(simulate::Args),
     /// Print the signature of each line of standard input.
     Signature(signature::Args),
+    /// Print what runs and which policies it enforces.
+    Status(status::Args),
     /// Make, list and revoke tokens of the API.
     Token(token::Args),
     /// Watch a gateway's patterns by volume.
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Send(args) => send::run(*args),
         Command::Simulate(args) => simulate::run(args),
         Command::Signature(args) => signature::run(args),
+        Command::Status(args) => status::run(args),
         Command::Token(args) => token::run(args),
         Command::Top(args) => top::run(args),
     };

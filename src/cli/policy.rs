@@ -1,9 +1,13 @@
-//! `lipservice policy`: check policies, and apply them to an OTLP JSON document.
+//! `lipservice policy`: check policies, apply them to an OTLP JSON document, and manage those of a control plane.
 //!
-//! Purpose: try policies without a gateway.
+//! Purpose: try policies without a gateway; the commands that talk to a control plane are in `versions` and `apply`.
 //! Promises: a policy with an error is reported and left out, the others apply; output files are written only when all
 //! went well.
 //! Never: protects by severity, samples by default or writes summaries; the gateway's sampler does.
+
+mod apply;
+mod documents;
+mod versions;
 
 use std::fs::File;
 use std::io::Read;
@@ -33,6 +37,20 @@ enum Command {
     Eval(EvalArgs),
     /// Check policy files; print every error at once.
     Check(CheckArgs),
+    /// Check policy files as a control plane does: stricter than check, contradictions included.
+    Lint(apply::LintArgs),
+    /// Bring a control plane's policies to what files say; print the plan first.
+    Apply(apply::ApplyArgs),
+    /// Print policies of a control plane as YAML, or list them.
+    Get(versions::GetArgs),
+    /// Print what differs between two versions, or between a file and what is in force.
+    Diff(versions::DiffArgs),
+    /// Print what was put in force when, by whom and why.
+    History(versions::HistoryArgs),
+    /// Put a version in force.
+    Activate(versions::ActivateArgs),
+    /// Put an earlier version in force again.
+    Rollback(versions::RollbackArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,6 +94,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.command {
         Command::Eval(args) => eval(&args),
         Command::Check(args) => check(&args),
+        Command::Lint(args) => apply::lint(&args),
+        Command::Apply(args) => apply::apply(args),
+        Command::Get(args) => versions::get(args),
+        Command::Diff(args) => versions::diff(args),
+        Command::History(args) => versions::history(args),
+        Command::Activate(args) => versions::activate(args),
+        Command::Rollback(args) => versions::roll_back(args),
     }
 }
 

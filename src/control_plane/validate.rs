@@ -236,7 +236,7 @@ mod tests {
         for (name, document, path, reason) in [
             ("a scalar", json!(5), "", "expected policies"),
             ("no list", json!({ "policies": 5 }), "policies", "must be a list"),
-            ("a pattern", json!({ "patterns": [{}] }), "", "template is missing"),
+            ("a pattern", json!({ "patterns": [{}] }), "patterns[0]", "template is missing"),
             ("an unknown field around", json!({ "policies": [], "polices": [] }), "", "unknown field \"polices\""),
             ("too large", json!({ "policies": ["x".repeat(2000)] }), "", "more than the limit of 2000"),
             ("a regex", json!([policy("a", &body, "none")]), "policies[0].log.match[0]", "invalid regex"),

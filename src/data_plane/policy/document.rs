@@ -65,6 +65,11 @@ impl Document {
         Ok(documents.map(|tree| Document { source: source.to_owned(), tree }).collect())
     }
 
+    /// What it says, as a tree.
+    pub fn tree(&self) -> &Value {
+        &self.tree
+    }
+
     /// A document from a tree that is already parsed.
     pub fn from_value(source: &str, tree: Value) -> Document {
         Document { source: source.to_owned(), tree }

@@ -17,7 +17,7 @@ async fn tokens_are_hashed_listed_and_revoked() {
         let (text, made) = store.create_token(&token("ci", &scopes), [7; 38], &actor()).await.unwrap();
         assert!(text.starts_with("lip_070707070707_") && text.len() == 60, "{text}");
         let listed = store.tokens().await.unwrap();
-        assert_eq!(listed, [made.clone()]);
+        assert_eq!(listed, std::slice::from_ref(&made));
         assert_eq!((&made.digest, &made.scopes[..]), (&digest_of(&text), &[Scope::Read, Scope::Write][..]));
         let shown = serde_json::to_string(&(&listed, store.audit_log(None, 9).await.unwrap())).unwrap();
         assert!(!shown.contains(&text[17..]) && !shown.contains(&made.digest), "{shown}");
