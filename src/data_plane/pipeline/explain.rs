@@ -1,13 +1,14 @@
 //! What would become of one record, and why.
 //!
 //! Purpose: answer a person's question with the very functions that decide about records.
-//! Promises: counts nothing in windows or books; takes a place of a rate limit only of the set it is given.
+//! Promises: counts nothing in windows or books; takes a place of a rate limit only of the set it is given; answers as if
+//! nothing were anomalous, so that the same question has the same answer.
 //! Never: keeps, drops or forwards anything.
 
 use crate::clock::UnixNanos;
 use crate::data_plane::pattern::{Grouping, PatternId};
 use crate::data_plane::policy::{Candidates, CompiledPolicy, Matches, Resolution, trace_randomness};
-use crate::data_plane::sampler::{Decision, Facts, Incoming, Settings, decide};
+use crate::data_plane::sampler::{Boosts, Decision, Facts, Incoming, Settings, decide};
 use crate::data_plane::signature::{Signature, Signer};
 use crate::data_plane::view::{AnyValueRef, LogIndex, ResourceRef, ScopeRef, ViewError};
 use crate::data_plane::window::{Band, Sight};
@@ -73,6 +74,7 @@ pub fn explain(
         protected_by: matches.protected,
         severity_protected: protect_from.is_some_and(|from| band >= from),
         ordered_drop: policy.ordered_drop(&matches),
+        boost: Boosts::new().threshold(0, grouping.pattern),
         sight,
     };
     let ask = || -> Resolution { policy.resolve(&matches, record, resource, scope, facts.incoming.randomness, now) };
