@@ -34,11 +34,11 @@ impl<'a> AnyValueRef<'a> {
     pub fn parse(message: &'a [u8]) -> Self {
         // Nearly every value is one string of less than 16 KiB and nothing else.
         match message {
-            [0x0a, len @ ..0x80, text @ ..] if text.len() == usize::from(*len) => return AnyValueRef::Str(text),
+            [0x0a, len @ ..0x80, text @ ..] if text.len() == usize::from(*len) => AnyValueRef::Str(text),
             [0x0a, low, high @ ..0x80, text @ ..]
                 if *low >= 0x80 && text.len() == usize::from(*low & 0x7f) | usize::from(*high) << 7 =>
             {
-                return AnyValueRef::Str(text);
+                AnyValueRef::Str(text)
             }
             _ => AnyValueRef::parse_fields(message),
         }
