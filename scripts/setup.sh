@@ -34,3 +34,5 @@ apt_install npm nodejs npm
 # The servers that tests of the control plane start themselves. Debian keeps PostgreSQL's programs out of PATH.
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || apt_install postgres postgresql
 tests/clients/install.sh
+# A small language model for one test, which skips loudly without it.
+tests/llm/model/install.sh || echo "SKIPPED: no small language model" >&2

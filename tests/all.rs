@@ -10,6 +10,7 @@ mod docs;
 mod exporter;
 mod gateway;
 mod json;
+mod llm;
 mod patterns;
 mod pipeline;
 mod policy;

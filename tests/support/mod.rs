@@ -1,5 +1,6 @@
 //! What several tests stand on.
 
+pub mod fake_llm;
 pub mod fake_posthog;
 pub mod otlp;
 pub mod servers;

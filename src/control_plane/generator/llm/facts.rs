@@ -43,6 +43,11 @@ pub struct PatternFacts {
 }
 
 impl PatternFacts {
+    /// Below this, an answer lowers the pattern: what statistics say, or what it has now if that is more.
+    pub fn baseline(&self) -> f64 {
+        self.present.map_or(0.0, in_range).max(self.statistical_worth())
+    }
+
     /// Worth by statistics, made finite and brought into range.
     pub fn statistical_worth(&self) -> f64 {
         in_range(self.statistical)

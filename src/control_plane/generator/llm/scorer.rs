@@ -3,7 +3,7 @@
 //! Purpose: ties context, providers, answers, bounds, cache and spending together. The caller runs it once a cycle.
 //! Promises: always returns one worth per pattern, in order; no request but the one under way; within `round_timeout`,
 //! the caps and `max_requests_per_round`; a model that fails, lies or is hijacked moves worths within `bounds` only, and
-//! lowers none below statistics unless a second request with other company confirms it (`interview`).
+//! lowers none below statistics, or below what it has, unless a second request with other company confirms it.
 //! Never: sets a rate; shows a model a text that `suspicion` finds suspicious.
 
 use std::collections::HashMap;
@@ -180,9 +180,7 @@ impl Scorer {
             let lowered: Vec<_> = first
                 .votes
                 .iter()
-                .filter(|cast| {
-                    cast.company > 1 && f64::from(cast.vote.score) < patterns[cast.index].statistical_worth()
-                })
+                .filter(|cast| cast.company > 1 && f64::from(cast.vote.score) < patterns[cast.index].baseline())
                 .collect();
             let second = match first.has_ended() || lowered.is_empty() {
                 true => None,

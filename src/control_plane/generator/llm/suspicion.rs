@@ -24,8 +24,11 @@ const MAX_ENCODED_WORDS: usize = 8;
 const MAX_INVISIBLE: usize = 2;
 
 struct Lexicon {
+    /// Phrases as they are, reversed and turned by rot13, so that one pass finds all.
     strong: Regex,
     marks: Regex,
+    /// The lists below in one: most texts hold nothing of them.
+    any: Regex,
     override_: Regex,
     target: Regex,
     address: Regex,
@@ -38,6 +41,17 @@ struct Lexicon {
 static LEXICON: LazyLock<Option<Lexicon>> = LazyLock::new(|| {
     Some(Lexicon {
         strong: phrases(lexicon::STRONG)?,
+        any: stems(
+            &[
+                lexicon::OVERRIDE,
+                lexicon::TARGET,
+                lexicon::ADDRESS,
+                lexicon::SCORING,
+                lexicon::DISCARD,
+                lexicon::OTHERS,
+            ]
+            .concat(),
+        )?,
         marks: marks(lexicon::MARKS)?,
         override_: stems(lexicon::OVERRIDE)?,
         target: stems(lexicon::TARGET)?,
@@ -54,20 +68,20 @@ fn marks(list: &[&str]) -> Option<Regex> {
 
 /// Phrases are looked for with nothing between their letters.
 fn phrases(list: &[&str]) -> Option<Regex> {
-    Regex::new(&list.iter().map(|phrase| regex::escape(&squeeze(&fold(phrase)))).collect::<Vec<_>>().join("|")).ok()
+    let forms = list.iter().map(|phrase| squeeze(&fold(phrase))).flat_map(|phrase| {
+        let reversed = phrase.chars().rev().collect();
+        [rot13(&phrase), reversed, phrase]
+    });
+    Regex::new(&forms.map(|form| regex::escape(&form)).collect::<Vec<_>>().join("|")).ok()
 }
 
-/// Stems begin a word where the script has words, and stand anywhere where it has none.
+/// Stems begin a word where the script has words, and stand anywhere where it has none. A space before each word, also
+/// the first, lets them be plain literals.
 fn stems(list: &[&str]) -> Option<Regex> {
-    let alternatives: Vec<String> = list
-        .iter()
-        .map(|stem| fold(stem))
-        .map(|stem| {
-            let start = if stem.starts_with(|c: char| c.is_ascii()) { r"\b" } else { "" };
-            format!("{start}{}", regex::escape(&stem))
-        })
-        .collect();
-    Regex::new(&alternatives.join("|")).ok()
+    let start = |stem: &str| if stem.starts_with(|c: char| c.is_ascii()) { " " } else { "" };
+    let alternatives =
+        list.iter().map(|stem| fold(stem)).map(|stem| format!("{}{}", start(&stem), regex::escape(&stem)));
+    Regex::new(&alternatives.collect::<Vec<_>>().join("|")).ok()
 }
 
 /// One form for one text: compatibility forms and accents folded, lower case, one space for all that is no letter.
@@ -181,16 +195,18 @@ pub fn is_suspicious(text: &str) -> bool {
 
 /// Whether several texts do that, each alone or one after the other.
 pub fn any_suspicious<'a>(texts: impl IntoIterator<Item = &'a str>) -> bool {
-    let mut joined = String::new();
+    let mut seen: Vec<&str> = Vec::new();
     for text in texts {
         let text = cut(text, MAX_LOOKED_AT_BYTES);
+        if seen.contains(&text) {
+            continue;
+        }
         if is_suspicious(text) {
             return true;
         }
-        joined.push_str(text);
-        joined.push(' ');
+        seen.push(text);
     }
-    is_suspicious(&joined)
+    seen.len() > 1 && is_suspicious(&seen.join(" "))
 }
 
 fn speaks(text: &str) -> bool {
@@ -200,18 +216,25 @@ fn speaks(text: &str) -> bool {
         return true;
     }
     let folded = fold(text);
-    let reversed: String = folded.chars().rev().collect();
-    let latin = without_look_alikes(&folded);
-    let digits = fold(&without_digits_for_letters(text));
-    let strong = [&folded, &reversed, &latin, &digits, &rot13(&folded)].map(|form| squeeze(form));
-    strong.iter().any(|form| lexicon.strong.is_match(form))
-        || [&folded, &latin, &digits].iter().any(|form| lexicon.speaks(form))
+    let mut forms = Vec::new();
+    if !folded.is_ascii() {
+        forms.push(without_look_alikes(&folded));
+    }
+    if text.contains(|c| lexicon::DIGITS_FOR_LETTERS.iter().any(|(like, _)| *like == c)) {
+        forms.push(fold(&without_digits_for_letters(text)));
+    }
+    forms.push(folded);
+    forms.iter().any(|form| lexicon.strong.is_match(&squeeze(form)) || lexicon.speaks(form))
 }
 
 impl Lexicon {
     /// Two kinds of words that seldom meet in a log.
     fn speaks(&self, folded: &str) -> bool {
-        let has = |regex: &Regex| regex.is_match(folded);
+        let words = format!(" {folded}");
+        let has = |regex: &Regex| regex.is_match(&words);
+        if !has(&self.any) {
+            return false;
+        }
         let (scoring, others) = (has(&self.scoring), has(&self.others));
         let (address, target) = (has(&self.address), has(&self.target));
         let discard = has(&self.discard);
