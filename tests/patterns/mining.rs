@@ -137,6 +137,21 @@ fn memory_is_bounded_and_the_longest_unseen_go_first() {
     assert_eq!(miner.totals().refused, 1);
 }
 
+/// Templates made to send a search down every way: it ends without a match, as `spec/patterns.md` says.
+#[test]
+fn a_search_ends_after_so_many_steps() {
+    let overlapping = |bits: u32, end: &str| -> String {
+        (0..13).map(|i| if bits >> i & 1 == 1 { "a " } else { "<*> " }).collect::<String>() + end
+    };
+    let mut published: Vec<Pattern> = (0..1 << 13).map(|bits| Pattern::new(&overlapping(bits, "end"))).collect();
+    published.push(Pattern::new(&overlapping(0, "stop")));
+    let catalogue = Catalogue::new(published);
+    let found = |template: &str| catalogue.find(template).map(|pattern| pattern.template.to_string());
+    assert_eq!(found(&overlapping(!0, "end")), Some(overlapping(!0, "end")));
+    assert_eq!(found(&overlapping(!0, "stop")), None, "after 4,096 nodes");
+    assert_eq!(found("b c d e f g h i j k l m n stop"), Some(overlapping(0, "stop")));
+}
+
 /// Templates that collide often: few words, few lengths.
 fn template() -> impl Strategy<Value = String> {
     let piece = prop_oneof![

@@ -2,12 +2,15 @@
 //!
 //! Purpose: find the template that a message's own template matches.
 //! Promises: a literal token is preferred to `<*>` at the first place where two templates differ; `<*>` stands for exactly
-//! one token that is no mark; a lookup visits each node at most once.
+//! one token that is no mark; a lookup takes at most [`MAX_STEPS`] steps, so that no message is dear.
 //! Never: allocates per node.
 
 use ahash::{HashMap, HashMapExt};
 
 use super::token::{Kind, Token};
+
+/// Nodes that one lookup visits at most. Only templates made to overlap need more than a few dozen.
+pub const MAX_STEPS: usize = 4_096;
 
 /// A template that is in already keeps its place.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +82,8 @@ impl Trie {
         let numbers: Vec<Option<u32>> = tokens.iter().map(|token| self.number_of(token)).collect();
         // What is still to be tried: node and depth. Literals are pushed last, so that they are tried first.
         let mut open: Vec<(u32, u32)> = vec![(0, 0)];
-        while let Some((at, depth)) = open.pop() {
+        for _ in 0..MAX_STEPS {
+            let (at, depth) = open.pop()?;
             let node = self.nodes.get(at as usize)?;
             let Some(token) = tokens.get(depth as usize) else {
                 if node.value.is_some() {

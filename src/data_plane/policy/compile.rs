@@ -164,10 +164,16 @@ impl CompiledPolicy {
         let earlier: HashMap<&str, usize> = previous
             .map(|previous| previous.policies.iter().enumerate().map(|(i, policy)| (&*policy.id, i)).collect())
             .unwrap_or_default();
-        let mut conditions = HashMap::new();
+        let mut heirs: HashMap<PatternId, Vec<PatternId>> = HashMap::new();
+        for pattern in set.catalogue.patterns() {
+            for parent in &pattern.parents {
+                heirs.entry(*parent).or_default().push(pattern.id);
+            }
+        }
+        let mut shared = Shared { conditions: HashMap::new(), heirs };
         for (policy, target, source) in accepted {
             let earlier = earlier.get(policy.id.as_str()).and_then(|&i| previous?.compiled.get(i));
-            set.add(policy, target, source, earlier, &mut conditions);
+            set.add(policy, target, source, earlier, &mut shared);
         }
         set.problems.sort_by(|a, b| (&a.source, &a.policy_id).cmp(&(&b.source, &b.policy_id)));
         set
@@ -249,15 +255,16 @@ impl CompiledPolicy {
         target: LogTarget,
         source: &str,
         earlier: Option<&Compiled>,
-        conditions: &mut HashMap<String, u32>,
+        shared: &mut Shared,
     ) {
         let index = self.policies.len() as u16;
         let (of_block, mut of_record): (Vec<_>, Vec<_>) =
             target.matchers.into_iter().partition(|matcher| matcher.field.is_of_block());
         of_record.sort_by_key(Matcher::cost);
-        let condition = (!of_block.is_empty()).then(|| self.condition(target.block_text, of_block, conditions));
+        let condition =
+            (!of_block.is_empty()).then(|| self.condition(target.block_text, of_block, &mut shared.conditions));
         let patterns: Vec<IdMatcher<PatternId>> =
-            target.patterns.into_iter().map(|matcher| with_heirs(matcher, &self.catalogue)).collect();
+            target.patterns.into_iter().map(|matcher| with_heirs(matcher, &shared.heirs)).collect();
         if let Some(matcher) = target.signatures.iter().find(|matcher| !matcher.negate) {
             for &signature in &matcher.ids {
                 self.by_signature.entry(signature).or_default().push(index);
@@ -364,10 +371,18 @@ impl CompiledPolicy {
     }
 }
 
+/// What policies of a set share while they are compiled.
+struct Shared {
+    /// Block conditions by their text.
+    conditions: HashMap<String, u32>,
+    /// Patterns by those that went into them.
+    heirs: HashMap<PatternId, Vec<PatternId>>,
+}
+
 /// A matcher that goes on to match when the patterns it names have widened into others.
-fn with_heirs(matcher: IdMatcher<PatternId>, catalogue: &Catalogue) -> IdMatcher<PatternId> {
-    let heirs = catalogue.patterns().iter().filter(|pattern| pattern.parents.iter().any(|id| matcher.ids.contains(id)));
-    let mut ids: Vec<PatternId> = matcher.ids.iter().copied().chain(heirs.map(|pattern| pattern.id)).collect();
+fn with_heirs(matcher: IdMatcher<PatternId>, heirs: &HashMap<PatternId, Vec<PatternId>>) -> IdMatcher<PatternId> {
+    let heirs = matcher.ids.iter().filter_map(|id| heirs.get(id)).flatten();
+    let mut ids: Vec<PatternId> = matcher.ids.iter().chain(heirs).copied().collect();
     ids.sort_unstable();
     ids.dedup();
     IdMatcher { ids: ids.into(), negate: matcher.negate }
