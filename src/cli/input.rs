@@ -11,8 +11,10 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use csv_core::{ReadFieldResult, Reader};
 
+use crate::clock::UnixNanos;
 use crate::data_plane::signature::{Signature, Signer, text};
 use crate::data_plane::view::{LogIndex, json};
+use crate::data_plane::window::Band;
 
 /// Bytes of a message that are read; what follows is skipped. As many as a JSON body is read for.
 pub const MAX_LINE_BYTES: usize = 16_384;
@@ -33,6 +35,8 @@ pub struct Message<'a> {
     pub template: &'a [u8],
     /// Its text.
     pub text: &'a [u8],
+    /// Severity and time (if given) of a record; a line has them in its text, if at all.
+    pub stated: Option<(Band, Option<UnixNanos>)>,
 }
 
 /// Opens a file, or standard input for `-`. Returns its length too, where it has one.
@@ -80,7 +84,7 @@ struct Signing<'v> {
 impl Signing<'_> {
     fn text(&mut self, text: &[u8]) -> anyhow::Result<()> {
         let signature = self.signer.sign_text(text);
-        (self.visit)(Message { signature, template: self.signer.last_template(), text })
+        (self.visit)(Message { signature, template: self.signer.last_template(), text, stated: None })
     }
 }
 
@@ -129,7 +133,9 @@ fn otlp(mut input: impl BufRead, signing: &mut Signing<'_>) -> anyhow::Result<()
             let record = index.record(&request, i);
             let signature = signing.signer.sign(record);
             let template = signing.signer.last_template();
-            (signing.visit)(Message { signature, template, text: text::of_record(record, &mut scratch) })?;
+            let band = Band::of(record.span.severity_number, record.severity_text());
+            let stated = Some((band, Some(record.span.time_unix_nano).filter(|time| *time > 0)));
+            (signing.visit)(Message { signature, template, text: text::of_record(record, &mut scratch), stated })?;
         }
     }
     Ok(())

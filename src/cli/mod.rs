@@ -4,6 +4,7 @@
 //! Promises: errors go to standard error in one readable chain; exit status 0 only on success.
 //! Never: is called by the rest of the library.
 
+mod analyze;
 mod config_args;
 mod input;
 mod patterns;
@@ -39,6 +40,8 @@ enum Command {
     Validate(validate::Args),
     /// Print the configuration as it takes effect, defaults filled in and secrets hidden.
     PrintConfig(print_config::Args),
+    /// Show patterns, frequencies over time and anomalies of a log file.
+    Analyze(analyze::Args),
     /// Show the patterns of a log file.
     Patterns(patterns::Args),
     /// Work with sampling policies.
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::PrintConfig(args) => print_config::run(args),
+        Command::Analyze(args) => analyze::run(args),
         Command::Patterns(args) => patterns::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Send(args) => send::run(*args),

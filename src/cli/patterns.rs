@@ -77,11 +77,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
+pub(super) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == ErrorKind::BrokenPipe))
 }
 
-fn progress_bar(length: Option<u64>) -> ProgressBar {
+pub(super) fn progress_bar(length: Option<u64>) -> ProgressBar {
     let template = match length {
         _ if !io::stderr().is_terminal() => return ProgressBar::hidden(),
         Some(_) => "{bar:24} {bytes}/{total_bytes} {bytes_per_sec} ETA {eta}",

@@ -1,5 +1,6 @@
 //! Anomalies: the detector against a simulated world, and its behaviour window by window.
 
+mod analyze;
 mod behaviour;
 mod gateway;
 mod plain;

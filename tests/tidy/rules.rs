@@ -145,6 +145,19 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane::analysis::frequency",
         may_name: &["data_plane::window", "data_plane::pattern", "clock", "units"],
     },
+    Group {
+        module: "control_plane::analysis::report",
+        may_name: &[
+            "control_plane::analysis::anomaly",
+            "control_plane::analysis::frequency",
+            "control_plane::analysis::mining",
+            "data_plane::window",
+            "data_plane::pattern",
+            "data_plane::signature",
+            "clock",
+            "units",
+        ],
+    },
     Group { module: "control_plane::analysis::mining", may_name: &["data_plane::pattern"] },
     Group { module: "control_plane::analysis", may_name: &[] },
     // Runs the data plane over recorded traffic; knows prices only to print money.

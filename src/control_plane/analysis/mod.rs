@@ -7,3 +7,4 @@
 pub mod anomaly;
 pub mod frequency;
 pub mod mining;
+pub mod report;

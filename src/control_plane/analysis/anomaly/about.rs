@@ -33,6 +33,11 @@ impl Moment<'_> {
         period.0.as_secs_f64() / self.window_seconds
     }
 
+    /// Age from which a series that stops is news: 12 times the warm-up (2 hours), so that hourly pauses are known.
+    pub fn steady_windows(&self) -> f64 {
+        12.0 * self.windows_in(self.config.warm_up)
+    }
+
     /// The start of the last `windows` windows.
     fn start_of(&self, windows: usize) -> UnixNanos {
         self.at.saturating_sub((windows as f64 * self.window_seconds * 1e9) as u64)

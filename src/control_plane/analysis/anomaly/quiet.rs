@@ -12,8 +12,6 @@ use crate::control_plane::analysis::frequency::{Level, SCALES, Surprise, tail};
 
 /// Windows of silence before it can be an alarm.
 const LEAST_WINDOWS: f64 = 2.0;
-/// Age before a series can fall silent: two hours of 10 s windows, so that hourly pauses are known.
-const LEAST_AGE_WINDOWS: f64 = 720.0;
 /// A pause must be longer than the longest known by this factor.
 const LONGER: f64 = 1.5;
 /// Windows after which the longest pause known has halved: two weeks of 10 s.
@@ -84,7 +82,7 @@ impl Quiet {
 
     fn is_alarm(&self, window: &Window<'_>, level: &Level, ln_p: f64) -> bool {
         window.ln_limit.is_some_and(|limit| ln_p < limit)
-            && level.age() >= LEAST_AGE_WINDOWS
+            && level.age() >= window.steady_windows
             && self.windows >= LEAST_WINDOWS
             && self.windows > self.longest * LONGER
             // An alarm that was accepted is not raised again.

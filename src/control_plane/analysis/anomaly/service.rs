@@ -167,6 +167,7 @@ impl ServiceWatch {
                 min_records: f64::from(moment.config.min_records),
                 min_factor: moment.config.min_factor,
                 usual_burst: pattern.usual_burst(moment.at),
+                steady_windows: moment.steady_windows(),
                 accept_windows,
             };
             let about = About { service: &self.service.name, pattern: Some(*key), moment };
@@ -296,6 +297,7 @@ impl ServiceWatch {
             min_records: f64::from(moment.config.min_records),
             min_factor: moment.config.min_factor * WHOLE_FACTOR,
             usual_burst: whole.usual_burst(moment.at),
+            steady_windows: moment.steady_windows(),
             accept_windows: moment.windows_in(moment.config.accept_after),
         };
         let about = About { service: &self.service.name, pattern: None, moment };
@@ -322,6 +324,7 @@ impl ServiceWatch {
                 min_records: f64::from(moment.config.min_records),
                 min_factor: moment.config.min_factor,
                 usual_burst: None,
+                steady_windows: moment.steady_windows(),
                 accept_windows: moment.windows_in(moment.config.accept_after),
             };
             let about = About { service: &self.service.name, pattern: None, moment };

@@ -78,6 +78,8 @@ pub struct Window<'a> {
     pub min_factor: f64,
     /// A burst that is usual at this time of the week.
     pub usual_burst: Option<f64>,
+    /// Age from which a series that stops is news.
+    pub steady_windows: f64,
     /// Windows after which what lasts is accepted.
     pub accept_windows: f64,
 }
