@@ -91,7 +91,7 @@ async fn versions_are_looked_at_and_put_in_force() {
     let shop = ["--service", "shop"];
     assert!(of("get", &["--list"]).await.1.contains("service:shop"));
     assert!(of("get", &shop).await.1.contains("keep: 2%"));
-    assert!(of("get", &["--service", "shop", "--version", "1"]).await.1.contains("keep: 1%"));
+    assert!(of("get", &["--service", "shop", "--number", "1"]).await.1.contains("keep: 1%"));
     let (code, out, _) = of("diff", &["--service", "shop", "--from", "1"]).await;
     assert!(code == 1 && out.contains("~ a") && out.contains("+   keep: 2%"), "{out}");
     assert_eq!(of("diff", &["--service", "shop", "-f", &file]).await.0, 0);

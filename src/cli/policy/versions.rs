@@ -33,9 +33,9 @@ pub(super) struct GetArgs {
     set: SetArgs,
     /// A version's number; the newest when left out.
     #[arg(long, value_name = "NUMBER")]
-    version: Option<i64>,
+    number: Option<i64>,
     /// List the policies of all services instead.
-    #[arg(long, conflicts_with_all = ["service", "version"])]
+    #[arg(long, conflicts_with_all = ["service", "number"])]
     list: bool,
 }
 
@@ -71,7 +71,7 @@ pub(super) struct ActivateArgs {
     #[command(flatten)]
     set: SetArgs,
     /// The version's number.
-    version: i64,
+    number: i64,
     /// Why, for the history.
     #[arg(long, default_value = "")]
     reason: String,
@@ -113,7 +113,7 @@ pub(super) fn get(args: GetArgs) -> anyhow::Result<ExitCode> {
             }
             return Ok(ExitCode::SUCCESS);
         }
-        let document = match args.version {
+        let document = match args.number {
             Some(number) => {
                 let version: Value = client.get(&["policies", &set, "versions", &number.to_string()], &[]).await?;
                 version["document"].clone()
@@ -184,7 +184,7 @@ pub(super) fn history(args: HistoryArgs) -> anyhow::Result<ExitCode> {
 
 /// Puts a version in force.
 pub(super) fn activate(args: ActivateArgs) -> anyhow::Result<ExitCode> {
-    change(args.set, "activate", json!({ "version": args.version, "reason": args.reason }))
+    change(args.set, "activate", json!({ "version": args.number, "reason": args.reason }))
 }
 
 /// Puts an earlier version in force again.
