@@ -37,7 +37,7 @@ fn mined_patterns_group_real_lines() {
     let report = evaluate(&sets, patterns);
     eprintln!("{report}");
     let mean = report.mean();
-    assert!(mean.ga >= 0.95 && mean.fga >= 0.92, "{report}");
+    assert!(mean.ga >= 0.95 && mean.fga >= 0.93, "{report}");
 }
 
 /// Templates, and in how many patterns they end.
