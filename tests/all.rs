@@ -9,6 +9,7 @@ mod control_plane;
 mod docs;
 mod exporter;
 mod gateway;
+mod generate;
 mod json;
 mod llm;
 mod patterns;

@@ -6,6 +6,7 @@
 
 mod analyze;
 mod config_args;
+mod generate;
 mod input;
 mod patterns;
 mod policy;
@@ -48,6 +49,8 @@ enum Command {
     Policy(policy::Args),
     /// Send a log file as OTLP.
     Send(Box<send::Args>),
+    /// Write a sampling policy for recorded traffic and a budget.
+    Generate(Box<generate::Args>),
     /// Replay recorded traffic under a policy and report what would be kept and lost.
     Simulate(simulate::Args),
     /// Print the signature of each line of standard input.
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Patterns(args) => patterns::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Send(args) => send::run(*args),
+        Command::Generate(args) => generate::run(*args),
         Command::Simulate(args) => simulate::run(args),
         Command::Signature(args) => signature::run(args),
         Command::Status(args) => status::run(args),

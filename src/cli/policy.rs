@@ -7,6 +7,7 @@
 
 mod apply;
 mod documents;
+mod explain;
 mod versions;
 
 use std::fs::File;
@@ -51,6 +52,8 @@ enum Command {
     Activate(versions::ActivateArgs),
     /// Put an earlier version in force again.
     Rollback(versions::RollbackArgs),
+    /// Say of every rule why it is there.
+    Explain(explain::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -101,6 +104,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::History(args) => versions::history(args),
         Command::Activate(args) => versions::activate(args),
         Command::Rollback(args) => versions::roll_back(args),
+        Command::Explain(args) => explain::run(&args),
     }
 }
 

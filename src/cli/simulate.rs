@@ -7,6 +7,8 @@
 
 mod table;
 
+pub use table::shown;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -4,5 +4,12 @@
 //! Promises: worth comes from outside or from statistics, rates from the solver alone; what is written says why.
 //! Never: publishes, or lets a text from a log decide a rate.
 
+pub mod budget;
+pub mod candidates;
+pub mod document;
 pub mod llm;
+pub mod offline;
+pub mod plan;
+pub mod review;
 pub mod solver;
+pub mod worth;

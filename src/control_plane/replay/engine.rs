@@ -79,7 +79,11 @@ pub struct Replay {
     next_summary: UnixNanos,
     protect_from: Option<Band>,
     problem: Option<ViewError>,
+    tap: Option<Tap>,
 }
+
+/// Sees every body that would go out.
+pub type Tap = Box<dyn FnMut(&[u8])>;
 
 /// What came in and what would go out.
 #[derive(Debug)]
@@ -141,7 +145,13 @@ impl Replay {
             next_summary: 0,
             protect_from,
             problem: None,
+            tap: None,
         }
+    }
+
+    /// Shows every body that would go out to `tap`.
+    pub fn set_tap(&mut self, tap: Tap) {
+        self.tap = Some(tap);
     }
 
     /// Takes one request, as it would have arrived at the time of its latest record.
@@ -189,9 +199,12 @@ impl Replay {
     }
 
     fn collect(&mut self) {
-        let Replay { sink, leaving, delivery, services, traces, problem, now, .. } = self;
+        let Replay { sink, leaving, delivery, services, traces, problem, now, tap, .. } = self;
         for body in sink.take() {
-            leaving.add(body, *now, |whole| note(problem, delivery.add(&whole, services, traces)));
+            leaving.add(body, *now, |whole| {
+                tap.iter_mut().for_each(|tap| tap(&whole));
+                note(problem, delivery.add(&whole, services, traces));
+            });
         }
     }
 
@@ -201,8 +214,11 @@ impl Replay {
     /// When the pipeline wrote something that is not valid, which is a defect.
     pub fn finish(mut self) -> Result<Outcome, ReplayError> {
         self.summarise();
-        let Replay { leaving, delivery, services, traces, problem, .. } = &mut self;
-        leaving.flush(|whole| note(problem, delivery.add(&whole, services, traces)));
+        let Replay { leaving, delivery, services, traces, problem, tap, .. } = &mut self;
+        leaving.flush(|whole| {
+            tap.iter_mut().for_each(|tap| tap(&whole));
+            note(problem, delivery.add(&whole, services, traces));
+        });
         let arrived = &mut self.arrived_bytes;
         self.arriving.flush(|whole| *arrived += whole.len() as u64);
         if let Some(problem) = self.problem {

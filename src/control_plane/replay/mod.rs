@@ -17,7 +17,7 @@ mod traces;
 mod walk;
 
 pub use delivery::{Delivered, Delivery};
-pub use engine::{Outcome, Replay, ReplayError, Settings};
+pub use engine::{Outcome, Replay, ReplayError, Settings, Tap};
 pub use profile::{CellProfile, OVERFLOW, Profile, Profiler, ServiceProfile};
 pub use report::{Checks, Report, Row, Side, Totals, Vanished};
 pub use traces::TraceCounts;

@@ -1,0 +1,55 @@
+//! The bars of docs/evaluation.md on a smaller workload: the policy is learned from the first half and judged on the second.
+
+use std::collections::HashSet;
+
+use lipservice::data_plane::signature::Signer;
+use lipservice::data_plane::view::LogIndex;
+
+use super::judge::{judge, learn, truth};
+use super::quality::{labels, throttled, uniform};
+use super::workload::Workload;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+const SMALL: Workload = Workload { seed: 11, seconds: 2_400, rate: 40.0, patterns: 12 };
+
+#[test]
+fn a_tenth_of_the_bytes_keeps_every_pattern_and_every_error() {
+    let truth = truth(SMALL);
+    let proposal = learn(SMALL, 0.1).unwrap();
+    let (kept, report) = judge(SMALL, &proposal, &truth).unwrap();
+    let q = kept.quality();
+    let failed: Vec<_> = proposal.findings.iter().filter(|finding| !finding.ok).collect();
+    assert!(report.checks.pass(), "{:?}", report.checks);
+    assert_eq!(q.patterns, 1.0, "{q:?}");
+    assert_eq!(q.errors, 1.0, "{q:?}");
+    assert!(q.incidents >= 0.95, "{q:?}");
+    assert!(q.counts.0 <= 0.02, "{q:?}");
+    // A tenth of so little is a handful of records a pattern: the bar for weights alone is the large workload's.
+    assert!(q.weights.0 <= 0.3, "{q:?}");
+    assert!(q.bytes <= 0.25, "{q:?} {failed:?}");
+    // At the same bytes the others lose what was kept here.
+    let mut rng = StdRng::seed_from_u64(1);
+    let blind = uniform(&truth, q.bytes, &mut || rng.random::<f64>()).quality();
+    assert!(blind.patterns < 0.9 && blind.errors < 0.5, "{blind:?}");
+    assert!(throttled(&truth, q.bytes).quality().weights.0 > q.weights.0);
+}
+
+#[test]
+fn the_workload_is_the_same_twice_and_labelled_truly() {
+    let records = || {
+        let (mut index, mut signer, mut out) = (LogIndex::default(), Signer::default(), Vec::new());
+        SMALL.stream().for_each(|request| labels(&request, &mut index, &mut signer, &mut out));
+        out
+    };
+    let (first, second) = (records(), records());
+    assert!(first.len() > 80_000, "{}", first.len());
+    assert!(first.iter().map(|l| (l.text_hash, l.second)).eq(second.iter().map(|l| (l.text_hash, l.second))));
+    // One signature is one pattern and one pattern is one signature.
+    let pairs: HashSet<_> = first.iter().map(|label| (label.pattern, label.signature)).collect();
+    let patterns: HashSet<_> = first.iter().map(|label| label.pattern).collect();
+    let signatures: HashSet<_> = first.iter().map(|label| label.signature).collect();
+    assert_eq!(pairs.len(), patterns.len());
+    assert_eq!(pairs.len(), signatures.len());
+    assert!(first.iter().any(|label| label.is_incident) && first.iter().any(|label| label.severity == 17));
+}

@@ -1,0 +1,11 @@
+//! Policies from traffic and a budget: what comes out holds on traffic that was not learned from.
+
+mod command;
+mod evaluation;
+
+#[path = "../../examples/support/judge.rs"]
+mod judge;
+#[path = "../../examples/support/quality.rs"]
+mod quality;
+#[path = "../../examples/support/workload.rs"]
+mod workload;
