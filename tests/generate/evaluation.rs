@@ -6,7 +6,7 @@ use lipservice::data_plane::signature::Signer;
 use lipservice::data_plane::view::LogIndex;
 
 use super::judge::{judge, learn, truth};
-use super::quality::{labels, throttled, uniform};
+use super::quality::{by_severity, deduplicated, labels, throttled, uniform};
 use super::workload::Workload;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -32,6 +32,9 @@ fn a_tenth_of_the_bytes_keeps_every_pattern_and_every_error() {
     let mut rng = StdRng::seed_from_u64(1);
     let blind = uniform(&truth, q.bytes, &mut || rng.random::<f64>()).quality();
     assert!(blind.patterns < 0.9 && blind.errors < 0.5, "{blind:?}");
+    let severe = by_severity(&truth, q.bytes, &mut || rng.random::<f64>()).quality();
+    assert!(severe.patterns < 1.0, "{severe:?}");
+    assert!(deduplicated(&truth).share() > 0.9, "values make texts differ: hardly any is an exact duplicate");
     assert!(throttled(&truth, q.bytes).quality().weights.0 > q.weights.0);
 }
 
