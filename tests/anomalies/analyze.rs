@@ -56,7 +56,7 @@ fn a_log_is_shown_as_table_json_and_page() {
         .iter()
         .map(|anomaly| (anomaly["kind"].as_str().unwrap(), anomaly["subject"].as_str().unwrap()))
         .collect();
-    for (kind, subject) in [("spike", "slow query"), ("silence", "heartbeat"), ("new_pattern", "<script>")] {
+    for (kind, subject) in [("spike", "slow query"), ("silence", "heartbeat"), ("new_pattern", "refused")] {
         assert!(found.iter().any(|(k, s)| *k == kind && s.contains(subject)), "{kind} {subject}: {found:?}");
     }
     assert!(found.len() <= 6, "{found:?}");
