@@ -39,7 +39,7 @@ pub fn decimal(value: f64) -> String {
 /// The next round number: 1, 2 or 5 times a power of ten.
 fn round_up(value: u64) -> u64 {
     let mut scale = 1u64;
-    while scale.saturating_mul(10) <= value {
+    while value / 10 >= scale {
         scale *= 10;
     }
     [1, 2, 5, 10].into_iter().map(|step| scale.saturating_mul(step)).find(|round| *round >= value).unwrap_or(value)

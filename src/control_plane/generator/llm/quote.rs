@@ -125,7 +125,8 @@ mod tests {
         assert_eq!(quote(&"x".repeat(500), 200), "x".repeat(48));
         assert_eq!(quote("abc def ghi", 5), "abc d");
         let masked = mask_and_quote("login of ann@example.com from 10.0.0.7 took 12ms", &RedactConfig::default(), 200);
-        assert_eq!(masked, "login of (email) from \u{2039}*\u{203a} took \u{2039}*\u{203a}");
+        // The mark of what was redacted is a part that varies, like what it stood for.
+        assert_eq!(masked, "login of \u{2039}*\u{203a} from \u{2039}*\u{203a} took \u{2039}*\u{203a}");
     }
 
     proptest! {
