@@ -20,6 +20,7 @@ use anyhow::Context;
 use super::input;
 use super::patterns::{is_closed_pipe, progress_bar};
 use super::send::severity;
+use super::visible::visible;
 use crate::clock::Clock;
 use crate::control_plane::analysis::report::{Collector, Message, Report};
 use crate::data_plane::window::Band;
@@ -130,15 +131,6 @@ fn first_times(head: &[u8], column: Option<&str>, year: i64) -> anyhow::Result<T
 
 /// One line of at most `max_chars` characters without any that a terminal or a page takes for more than text.
 fn clean(text: &str, max_chars: usize) -> String {
-    let hidden = |c: char| {
-        matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-    };
-    let visible = |c: char| match c {
-        '\t' | '\n' | '\r' => Some(' '),
-        c if c.is_control() || hidden(c) => None,
-        c => Some(c),
-    };
     let mut out: String = text.chars().take(max_chars).filter_map(visible).collect();
     if text.chars().nth(max_chars).is_some() {
         out.push('…');

@@ -21,6 +21,7 @@ mod status;
 mod token;
 mod top;
 mod validate;
+mod visible;
 
 use std::process::ExitCode;
 

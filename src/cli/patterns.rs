@@ -15,6 +15,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::input::{self, Message};
+use super::visible::visible;
 use crate::control_plane::analysis::mining::Miner;
 use crate::data_plane::pattern::{Catalogue, PatternId};
 use crate::data_plane::signature::Signature;
@@ -227,12 +228,7 @@ impl Census {
 
 /// One line that no terminal takes for a command.
 fn shown(text: &str) -> String {
-    let clean = |c: char| match c {
-        c if c.is_control() => ' ',
-        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => ' ',
-        c => c,
-    };
-    let mut shown: String = text.chars().take(SHOWN_CHARS).map(clean).collect();
+    let mut shown: String = text.chars().take(SHOWN_CHARS).filter_map(visible).collect();
     if text.chars().nth(SHOWN_CHARS).is_some() {
         shown.push('…');
     }

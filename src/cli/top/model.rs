@@ -10,6 +10,8 @@ use std::cmp::Reverse;
 use crossterm::event::KeyCode;
 use serde::Deserialize;
 
+use crate::cli::visible::visible;
+
 /// Rows kept of an answer, whatever the gateway sends.
 pub const MAX_ROWS: usize = 1_000;
 /// Characters kept of a text cell.
@@ -116,15 +118,6 @@ impl Snapshot {
 
 /// One line without control characters, marks that reorder text, or characters that show nothing.
 pub fn clean(text: &str) -> String {
-    let hidden = |c: char| {
-        matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
-            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
-    };
-    let visible = |c: char| match c {
-        '\t' | '\n' | '\r' => Some(' '),
-        c if c.is_control() || hidden(c) => None,
-        c => Some(c),
-    };
     text.chars().filter_map(visible).take(MAX_CELL_CHARS).collect()
 }
 
