@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ahash::{HashMap, HashMapExt};
 use smallvec::SmallVec;
 
+use super::anchor::{self, TextIndex};
 use super::document::Document;
 use super::fields::Errors;
 use super::keep::{Keep, threshold_of};
@@ -132,7 +133,9 @@ pub struct CompiledPolicy {
     pub(super) by_signature: HashMap<Signature, SmallVec<[u16; 4]>>,
     /// Policies that name patterns and no signatures, by pattern.
     pub(super) by_pattern: HashMap<PatternId, SmallVec<[u16; 4]>>,
-    /// Policies that name neither, in order.
+    /// Policies that look for texts, where several look at the same field.
+    pub(super) by_text: Box<[TextIndex]>,
+    /// All others, in order.
     pub(super) general: Vec<u16>,
     problems: Vec<Problem>,
     catalogue: Arc<Catalogue>,
@@ -175,6 +178,7 @@ impl CompiledPolicy {
             let earlier = earlier.get(policy.id.as_str()).and_then(|&i| previous?.compiled.get(i));
             set.add(policy, target, source, earlier, &mut shared);
         }
+        set.by_text = anchor::index(&mut set.general, &set.compiled);
         set.problems.sort_by(|a, b| (&a.source, &a.policy_id).cmp(&(&b.source, &b.policy_id)));
         set
     }
