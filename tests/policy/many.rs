@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{compiled, evaluate, request_of, valid};
 
-const WORDS: [&str; 10] = ["time", "timeout", "out of memory", "TIMEOUT", "ime", "ab", "\u{212a}ernel", "kernel", "404", ""];
+const WORDS: [&str; 10] =
+    ["time", "timeout", "out of memory", "TIMEOUT", "ime", "ab", "\u{212a}ernel", "kernel", "404", ""];
 const PATTERNS: [&str; 9] = [
     "timeout",
     "^(time|out of) ?mem",
@@ -26,8 +27,7 @@ fn text() -> impl Strategy<Value = String> {
 
 fn test() -> impl Strategy<Value = (String, Value)> {
     prop_oneof![
-        ("exact|contains|starts_with|ends_with", 0..WORDS.len())
-            .prop_map(|(name, word)| (name, json!(WORDS[word]))),
+        ("exact|contains|starts_with|ends_with", 0..WORDS.len()).prop_map(|(name, word)| (name, json!(WORDS[word]))),
         (0..PATTERNS.len()).prop_map(|i| ("regex".to_owned(), json!(PATTERNS[i]))),
         Just(("exists".to_owned(), json!(true))),
     ]
@@ -106,9 +106,8 @@ proptest! {
 /// A literal that occurs often, in a long text, is tried once.
 #[test]
 fn a_text_full_of_matches_is_no_trouble() {
-    let policies: Vec<Value> = (0..200)
-        .map(|i| policy(i, &[json!({"log_field": "body", "contains": "a".repeat(i + 3)})]))
-        .collect();
+    let policies: Vec<Value> =
+        (0..200).map(|i| policy(i, &[json!({"log_field": "body", "contains": "a".repeat(i + 3)})])).collect();
     let set = valid(json!(policies));
     let request = request_of(&json!({"record": {"body": {"stringValue": "a".repeat(100_000)}}}));
     assert_eq!(evaluate(&set, &request, None, 0, 0).matches.policies.len(), 200);

@@ -116,7 +116,8 @@ fn required(pattern: &str, fold: bool) -> Option<Anchor> {
         let shortest = literals.iter().map(|literal: &Box<[u8]>| literal.len()).min()?;
         (shortest >= MIN_LITERAL_BYTES).then_some((shortest, literals))
     };
-    let best = [ExtractKind::Prefix, ExtractKind::Suffix].into_iter().filter_map(of_kind).max_by_key(|(least, _)| *least);
+    let best =
+        [ExtractKind::Prefix, ExtractKind::Suffix].into_iter().filter_map(of_kind).max_by_key(|(least, _)| *least);
     best.map(|(_, literals)| Anchor::Literals { literals, fold: false })
 }
 

@@ -55,7 +55,8 @@ impl TextTest {
                 Place::End => ("(?:", r")\z"),
                 Place::Anywhere => ("(?:", ")"),
             };
-            return pattern::build(&format!("{before}{escaped}{after}"), true).map(|re| TextTest::Regex(Box::new(re), true));
+            return pattern::build(&format!("{before}{escaped}{after}"), true)
+                .map(|re| TextTest::Regex(Box::new(re), true));
         }
         let lower: Box<[u8]> = literal.to_ascii_lowercase().into_bytes().into();
         Ok(match place {
