@@ -113,7 +113,7 @@ impl<'a, W: Watch> Scan<'a, W> {
         let starts = window.starts();
         let names = starts & window.letter;
         let behind = window.behind_letters(starts);
-        let ends = behind & !window.run & !window.event;
+        let ends = behind & !window.run;
         let passable = window.passable(names);
         let mut events = (starts | window.events()) & from(at - base) & below(limit);
         while events != 0 {
@@ -123,6 +123,9 @@ impl<'a, W: Watch> Scan<'a, W> {
             if names >> i & 1 != 0 {
                 let len = (behind >> i).trailing_zeros() as usize;
                 if ends >> ((i + len) & 63) & 1 != 0 {
+                    if window.event >> ((i + len) & 63) & 1 != 0 && line.at(start + len) == b'=' {
+                        continue;
+                    }
                     if passable >> i & 1 == 0 || start == self.look {
                         self.word(start, start + len);
                     } else {
