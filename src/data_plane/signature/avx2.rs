@@ -1,8 +1,8 @@
-//! The classes of bytes, 64 at a time.
+//! The classes of bytes, 64 at a time, and the mask compiled for newer processors.
 //!
-//! Purpose: what `line` does byte by byte, for processors with AVX2: it is the difference between 131 and 42 ns a line
-//! (benches/hot_path.rs, signature, without what follows).
-//! Promises: the same result (tests in `line` compare); reads and writes nothing but its arguments.
+//! Purpose: what `line` does byte by byte, for processors with AVX2: 42 ns for a line of 67 bytes instead of 131. All that
+//! follows is compiled with BMI and LZCNT as well, which the walk over bits gains from.
+//! Promises: the same result (a test compares); reads and writes nothing but its arguments.
 //! Never: uses an instruction before it asked whether the processor has it.
 
 use super::line::{CLASSES, TABLE};
@@ -69,4 +69,25 @@ fn classify(block: &[u8; 64]) -> [u64; CLASSES] {
         sets[k] = u64::from(bits(members, col_a, row_a)) | u64::from(bits(members, col_b, row_b)) << 32;
     }
     sets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use super::super::line::portable;
+
+    #[test]
+    #[expect(unsafe_code, reason = "a call of a function for processors with AVX2")]
+    fn the_sets_are_those_of_any_processor() {
+        if !is_available() {
+            return eprintln!("SKIPPED the_sets_are_those_of_any_processor: no AVX2");
+        }
+        for shift in 0..64 {
+            for row in 0..4 {
+                let block = std::array::from_fn(|i| ((i + shift) % 64 + row * 64) as u8);
+                // SAFETY: the processor has AVX2, and that is all the function asks for.
+                assert_eq!(unsafe { classify(&block) }, portable(&block));
+            }
+        }
+    }
 }

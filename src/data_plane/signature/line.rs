@@ -329,7 +329,7 @@ mod tests {
         let mut line = Line::default();
         for shift in 0..7 {
             let text: Vec<u8> = (0..600).map(|i| ((i * 7 + shift) % 256) as u8).collect();
-            line.set(&text);
+            line.set(&text, portable);
             for i in 0..line.end() + 64 {
                 for class in 0..CLASSES {
                     let is = line.bits(class, i) & 1 != 0;
@@ -340,13 +340,25 @@ mod tests {
     }
 
     #[test]
-    fn the_portable_sets_are_the_same() {
+    fn a_line_ends_at_its_first_line_end() {
         let mut line = Line::default();
-        line.set(&(0..=255).collect::<Vec<u8>>());
-        let (blocks, _) = line.bytes.as_chunks::<64>();
-        for (block, bytes) in blocks[..5].iter().enumerate() {
-            let sets = portable(bytes);
-            (0..CLASSES).for_each(|class| assert_eq!(sets[class], line.block(class, block), "class {class}"));
+        for (end, mark) in [(0, b'\n'), (1, b'\r'), (63, b'\n'), (64, b'\n'), (70, b'\r'), (130, b'\n')] {
+            let mut text = vec![b'x'; 200];
+            (text[end], text[end + 3]) = (mark, b'\n');
+            line.set(&text, portable);
+            assert_eq!((line.end(), line.run_end(RUN, FRONT)), (FRONT + end, FRONT + end));
+            assert!((FRONT + end..FRONT + end + 64).all(|i| line.at(i) == b' ' && line.bits(SPACE, i) & 1 != 0));
+        }
+    }
+
+    #[test]
+    fn a_line_is_even_without_rows_of_spaces_and_other_spaces() {
+        let mut line = Line::default();
+        for (at, spaces, is_even) in
+            [(3, " ", true), (3, "  ", false), (63, "  ", false), (63, " ", true), (9, "\t", false)]
+        {
+            line.set(format!("{}{spaces}b", "a".repeat(at)).as_bytes(), portable);
+            assert_eq!(line.is_even(), is_even, "{spaces:?} at {at}");
         }
     }
 
@@ -354,7 +366,7 @@ mod tests {
     fn a_run_ends_where_its_last_member_stands() {
         let mut line = Line::default();
         for len in [1, 56, 57, 58, 63, 64, 65, 500, MAX_TEXT_BYTES] {
-            line.set(&vec![b'x'; len]);
+            line.set(&vec![b'x'; len], portable);
             assert_eq!(line.run_end(RUN, FRONT), FRONT + len);
             assert!(line.any(SPACE, FRONT, line.end() + 1) && !line.any(SPACE, FRONT, line.end()));
         }
