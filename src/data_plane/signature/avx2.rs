@@ -73,8 +73,8 @@ fn classify(block: &[u8; 64]) -> [u64; CLASSES] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use super::super::line::portable;
+    use super::*;
 
     #[test]
     #[expect(unsafe_code, reason = "a call of a function for processors with AVX2")]
