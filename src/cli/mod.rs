@@ -90,7 +90,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Text from elsewhere, without what a terminal would obey.
+/// Text from elsewhere: what a terminal would obey, and marks that hide or reorder text, as U+FFFD.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if visible::visible(c) == Some(c) { c } else { '\u{fffd}' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_elsewhere_neither_steers_nor_reorders_nor_hides() {
+        assert_eq!(
+            printable("a\u{1b}[2J\tb\u{202e}c\u{200b}d\u{feff}é日"),
+            "a\u{fffd}[2J\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}é日"
+        );
+    }
 }
