@@ -18,5 +18,6 @@ pub mod lead;
 pub mod mirror;
 pub mod replay;
 pub mod report;
+pub mod rollout;
 pub mod store;
 pub mod validate;
