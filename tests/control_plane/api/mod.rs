@@ -68,6 +68,7 @@ impl Server {
             mirror: Arc::clone(&mirror),
             sampling: settings_of(&SamplerConfig::default()),
             local: Arc::new(Default::default),
+            rollout: Default::default(),
         };
         let (api, writing) = Api::new(parts, stop.clone());
         let tasks = vec![
