@@ -24,7 +24,7 @@ pub type Tell = Box<dyn Fn(Stepped) + Send + Sync>;
 #[derive(Debug, Default)]
 pub struct Leader {
     /// Takes the steps of rollouts.
-    pub driver: Driver,
+    pub driver: Arc<Driver>,
     leads: AtomicBool,
     rolled: AtomicU64,
     failures: AtomicU64,

@@ -106,6 +106,7 @@ impl Control {
         self.api_addr = Some(bound.address());
         let sampling = settings_of(&config.sampler.clone().unwrap_or_default());
         let local = Arc::clone(&plane.policies);
+        let leader = Arc::new(Leader::default());
         let parts = Parts {
             config: api_config,
             store: store.clone(),
@@ -113,9 +114,9 @@ impl Control {
             sampling,
             local: Arc::new(move || local.local()),
             rollout: control.rollout.clone(),
+            driver: Arc::clone(&leader.driver),
         };
         let (api, writing) = Api::new(parts, self.serving.clone());
-        let leader = Arc::new(Leader::default());
         let retention = Retention::from(&control.store.retention);
         let teller = Arc::clone(&api);
         let tell = Box::new(move |stepped: Stepped| teller.events().stepped(&stepped));

@@ -33,7 +33,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::mirror::Mirror;
-use super::rollout::RolloutConfig;
+use super::rollout::{Driver, RolloutConfig};
 use super::store::{Replica, Store, Timestamp};
 use super::validate::Limits;
 use crate::data_plane::pattern::Pattern;
@@ -73,6 +73,7 @@ pub struct Api {
     local: Local,
     config: ApiConfig,
     rollout: RolloutConfig,
+    driver: Arc<Driver>,
     stop: Shutdown,
     reports: mpsc::Sender<statistics::Incoming>,
     rates: DefaultKeyedRateLimiter<String>,
@@ -102,12 +103,14 @@ pub struct Parts {
     pub local: Local,
     /// How versions are rolled out.
     pub rollout: RolloutConfig,
+    /// Counts their steps; the leader takes steps with the same one.
+    pub driver: Arc<Driver>,
 }
 
 impl Api {
     /// An API, and the task that writes reports; it ends with the signal.
     pub fn new(parts: Parts, stop: Shutdown) -> (Arc<Api>, impl Future<Output = ()> + Send) {
-        let Parts { config, store, mirror, sampling, local, rollout } = parts;
+        let Parts { config, store, mirror, sampling, local, rollout, driver } = parts;
         let (reports, queue) = statistics::queue();
         let rate = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let limits = Limits { max_bytes: config.max_policy_size.as_usize(), protect_from: sampling.1 };
@@ -120,6 +123,7 @@ impl Api {
             local,
             config,
             rollout,
+            driver,
             stop: stop.clone(),
             reports,
             rates: RateLimiter::keyed(Quota::per_second(rate)),

@@ -110,6 +110,7 @@ impl Api {
         if let Err(error) = self.mirror.refresh().await {
             tracing::warn!(%error, "a step is stored, and is told as soon as the store answers");
         }
+        self.driver.note(&stepped);
         self.events.stepped(&stepped);
         self.rollout_status(stepped.rollout).await
     }

@@ -69,6 +69,7 @@ impl Server {
             sampling: settings_of(&SamplerConfig::default()),
             local: Arc::new(Default::default),
             rollout: Default::default(),
+            driver: Default::default(),
         };
         let (api, writing) = Api::new(parts, stop.clone());
         let tasks = vec![
