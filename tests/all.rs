@@ -17,6 +17,7 @@ mod pipeline;
 mod policy;
 mod receiver;
 mod replay;
+mod rollout;
 mod signature;
 mod support;
 mod telemetry;

@@ -15,6 +15,7 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use super::bundle::{Bundle, bundle};
+use super::rollout::{Offer, Rollout};
 use super::store::{ActiveVersion, Revisions, Store, StoreError, Timestamp, Token};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{MetricSink, MetricSource};
@@ -29,15 +30,17 @@ const MAX_BUNDLES: usize = 10_000;
 pub struct View {
     /// Everything in force.
     pub active: Vec<ActiveVersion>,
+    /// The version on trial beside it.
+    pub offer: Option<Offer>,
     bundles: DashMap<Option<String>, Arc<Bundle>>,
     revision: Option<u64>,
     next_expiry: Option<Timestamp>,
 }
 
 impl View {
-    fn new(active: Vec<ActiveVersion>, revision: u64) -> Self {
+    fn new(active: Vec<ActiveVersion>, offer: Option<Offer>, revision: u64) -> Self {
         let next_expiry = active.iter().filter_map(|entry| entry.version.expires_at).min();
-        View { active, bundles: DashMap::new(), revision: Some(revision), next_expiry }
+        View { active, offer, bundles: DashMap::new(), revision: Some(revision), next_expiry }
     }
 
     /// The document for a service, or for all.
@@ -48,7 +51,7 @@ impl View {
         if let Some(found) = self.bundles.get(&key) {
             return Arc::clone(&found);
         }
-        let made = Arc::new(bundle(&self.active, key.as_deref()));
+        let made = Arc::new(bundle(&self.active, self.offer.as_ref(), key.as_deref()));
         if self.bundles.len() < MAX_BUNDLES {
             self.bundles.insert(key, Arc::clone(&made));
         }
@@ -136,8 +139,8 @@ impl Mirror {
             return Ok(false);
         }
         // Read after the revision: should another change come between, the next look reads again.
-        let new = View::new(self.store.active().await?, policies);
-        let has_changed = new.active != view.active;
+        let new = View::new(self.store.active().await?, offer_in(&self.store).await?, policies);
+        let has_changed = new.active != view.active || new.offer != view.offer;
         self.view.store(Arc::new(new));
         if has_changed {
             self.changed.send_modify(|serial| *serial += 1);
@@ -160,6 +163,17 @@ impl Mirror {
             }
         }
     }
+}
+
+/// What the open rollout offers. One that this release cannot read offers nothing: what is in force does not depend on it.
+async fn offer_in(store: &Store) -> Result<Option<Offer>, StoreError> {
+    let Some(row) = store.open_rollout().await? else { return Ok(None) };
+    let Ok(Rollout { id, service, plan, state, .. }) = Rollout::of(row).inspect_err(|error| tracing::error!(%error))
+    else {
+        return Ok(None);
+    };
+    let version = store.version(&service, plan.candidate).await?;
+    Ok(Offer::of(id, &plan, &state, version))
 }
 
 impl MetricSource for Mirror {

@@ -2,8 +2,8 @@
 //!
 //! Purpose: analysis of patterns, the store, the API over it, and the way from an activated version to a gateway's
 //! compiled policy.
-//! Promises: uses the data plane, is never used by it; the planes meet in `CompiledPolicy`,
-//! `sampler::Boosts` and `window::Snapshot` alone.
+//! Promises: uses the data plane, is never used by it; the planes meet in `CompiledPolicy`, `sampler::Boosts`,
+//! `trial::Trial`, `window::Snapshot` and `trial::TrialCounts` alone.
 //! Never: touches a record on its way.
 
 pub mod analysis;
@@ -18,5 +18,6 @@ pub mod lead;
 pub mod mirror;
 pub mod replay;
 pub mod report;
+pub mod rollout;
 pub mod store;
 pub mod validate;

@@ -21,7 +21,8 @@ use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::follow::Follower;
 use crate::control_plane::lead::Leader;
 use crate::control_plane::mirror::Mirror;
-use crate::control_plane::report::Reporter;
+use crate::control_plane::report::{Reporter, trial_report};
+use crate::control_plane::rollout::{Stepped, offer};
 use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
 use crate::data_plane::pipeline::{Pipeline, settings_of};
 use crate::data_plane::policy::Document;
@@ -105,17 +106,21 @@ impl Control {
         self.api_addr = Some(bound.address());
         let sampling = settings_of(&config.sampler.clone().unwrap_or_default());
         let local = Arc::clone(&plane.policies);
+        let leader = Arc::new(Leader::default());
         let parts = Parts {
             config: api_config,
             store: store.clone(),
             mirror: Arc::clone(&mirror),
             sampling,
             local: Arc::new(move || local.local()),
+            rollout: control.rollout.clone(),
+            driver: Arc::clone(&leader.driver),
         };
         let (api, writing) = Api::new(parts, self.serving.clone());
-        let leader = Arc::new(Leader::default());
         let retention = Retention::from(&control.store.retention);
-        let leading = Arc::clone(&leader).run(store.clone(), retention, self.serving.clone());
+        let teller = Arc::clone(&api);
+        let tell = Box::new(move |stepped: Stepped| teller.events().stepped(&stepped));
+        let leading = Arc::clone(&leader).run(store.clone(), retention, tell, self.serving.clone());
         self.sources = vec![Arc::clone(&mirror) as _, Arc::clone(&api) as _, leader as _];
         if control.role == Role::All {
             publish_from(&mirror, &plane);
@@ -176,8 +181,12 @@ impl Plane {
     fn publish(&self, hash: &str, body: &[u8]) {
         match serde_json::from_slice(body) {
             Ok(tree) => {
+                let trial = offer::received(&tree).unwrap_or_else(|error| {
+                    tracing::error!(error, "a version on trial cannot be read and is not tried");
+                    None
+                });
                 let document = Document::from_value("control plane", tree);
-                self.policies.follow(hash, document, &self.pipeline, self.clock.now());
+                self.policies.follow(hash, (document, trial), &self.pipeline, self.clock.now());
             }
             Err(error) => tracing::error!(%error, "policies of the control plane cannot be read; the last ones stay"),
         }
@@ -222,7 +231,8 @@ async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: 
             policy_hash: plane.policies.followed_hash(),
             last_seen: Timestamp::default(),
         };
-        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot) };
+        let trial = plane.pipeline.trial_counts().map(|counts| trial_report(&counts));
+        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot), trial };
         let sending = upstream.send(report);
         let sent = if ends { tokio::time::timeout(LAST_REPORT, sending).await.unwrap_or(false) } else { sending.await };
         if sent {

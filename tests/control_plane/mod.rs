@@ -1,7 +1,7 @@
 //! The control plane: the store on both engines, the API, replicas, faults.
 
-mod api;
+pub mod api;
 mod commands;
 mod faults;
 mod replicas;
-mod store;
+pub mod store;

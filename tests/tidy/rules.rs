@@ -41,6 +41,7 @@ pub const GROUPS: &[Group] = &[
             "control_plane::generator::llm::config",
             "control_plane::config",
             "control_plane::store::config",
+            "control_plane::rollout::config",
             "telemetry::config",
             "units",
         ],
@@ -50,6 +51,8 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane",
         may_name: &[
             "control_plane::store",
+            "control_plane::rollout",
+            "data_plane::ledger",
             "data_plane::pattern",
             "data_plane::pipeline",
             "data_plane::policy",
@@ -192,6 +195,20 @@ pub const GROUPS: &[Group] = &[
             "data_plane::pattern",
             "data_plane::signature",
             "data_plane::ledger",
+            "clock",
+            "units",
+        ],
+    },
+    // Decides about versions by counts; of the data plane it knows what a trial and a document are.
+    Group {
+        module: "control_plane::rollout",
+        may_name: &[
+            "control_plane::store",
+            "control_plane::replay",
+            "data_plane::pipeline",
+            "data_plane::policy",
+            "data_plane::sampler",
+            "telemetry",
             "clock",
             "units",
         ],

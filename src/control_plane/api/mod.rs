@@ -17,6 +17,7 @@ mod operate;
 mod page;
 mod policies;
 mod problem;
+mod rollouts;
 mod router;
 mod serve;
 mod statistics;
@@ -32,6 +33,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::mirror::Mirror;
+use super::rollout::{Driver, RolloutConfig};
 use super::store::{Replica, Store, Timestamp};
 use super::validate::Limits;
 use crate::data_plane::pattern::Pattern;
@@ -46,9 +48,10 @@ pub use events::{Event, Events};
 pub use operate::random as token_randomness;
 pub use policies::{ActivateVersion, RollBack, WriteVersion};
 pub use problem::Problem;
+pub use rollouts::{RolloutStatus, StartRollout};
 pub use router::{openapi, router};
 pub use serve::{Bound, ServeError};
-pub use statistics::Report;
+pub use statistics::{Report, TrialReport, TrialRow};
 
 /// Clients whose rates are remembered.
 const MAX_CLIENTS: usize = 100_000;
@@ -69,6 +72,8 @@ pub struct Api {
     sampling: (Settings, Option<Band>),
     local: Local,
     config: ApiConfig,
+    rollout: RolloutConfig,
+    driver: Arc<Driver>,
     stop: Shutdown,
     reports: mpsc::Sender<statistics::Incoming>,
     rates: DefaultKeyedRateLimiter<String>,
@@ -96,12 +101,16 @@ pub struct Parts {
     pub sampling: (Settings, Option<Band>),
     /// Policies beside those of the store, for explanations.
     pub local: Local,
+    /// How versions are rolled out.
+    pub rollout: RolloutConfig,
+    /// Counts their steps; the leader takes steps with the same one.
+    pub driver: Arc<Driver>,
 }
 
 impl Api {
     /// An API, and the task that writes reports; it ends with the signal.
     pub fn new(parts: Parts, stop: Shutdown) -> (Arc<Api>, impl Future<Output = ()> + Send) {
-        let Parts { config, store, mirror, sampling, local } = parts;
+        let Parts { config, store, mirror, sampling, local, rollout, driver } = parts;
         let (reports, queue) = statistics::queue();
         let rate = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let limits = Limits { max_bytes: config.max_policy_size.as_usize(), protect_from: sampling.1 };
@@ -113,6 +122,8 @@ impl Api {
             sampling,
             local,
             config,
+            rollout,
+            driver,
             stop: stop.clone(),
             reports,
             rates: RateLimiter::keyed(Quota::per_second(rate)),

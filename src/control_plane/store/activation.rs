@@ -248,7 +248,7 @@ impl Write<'_> {
         Ok(expires_at.map(Timestamp::from_stored))
     }
 
-    async fn active_number(&mut self, service: &str) -> Result<Option<i64>, StoreError> {
+    pub(super) async fn active_number(&mut self, service: &str) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT number FROM active_versions WHERE service = $1";
         let row = sqlx::query(sql).bind(service.to_owned()).fetch_optional(&mut *self.tx).await?;
         row.map(|row| get(&row, "number")).transpose()
@@ -268,7 +268,7 @@ impl Write<'_> {
         }
     }
 
-    async fn put_active(
+    pub(super) async fn put_active(
         &mut self,
         service: &str,
         number: Option<i64>,

@@ -5,7 +5,7 @@
 //! a change and its line in the audit log are one transaction; a version, once written, never changes.
 //! Never: judges a policy, compiles it, or talks to a network other than the database.
 //!
-//! `versions` and `activation` hold policies, `tokens` who may ask, `audit` who did what, `ingest`, `query` and `rollup`
+//! `versions` and `activation` hold policies, `rollouts` how a version comes in force, `tokens` who may ask, `audit` who did what, `ingest`, `query` and `rollup`
 //! statistics, `replicas` who runs, `leader` who leads.
 
 mod activation;
@@ -18,6 +18,7 @@ mod leader;
 mod migrations;
 mod query;
 mod replicas;
+mod rollouts;
 mod rollup;
 mod sql;
 mod time;
@@ -39,6 +40,7 @@ pub use ingest::{Batch, Ingested, MAX_BATCH_ROWS, StatsRow};
 pub use leader::Leadership;
 pub use query::{Bucket, PatternId, PatternQuery, PatternStats, SeriesQuery, Sort};
 pub use replicas::Replica;
+pub use rollouts::{ArmRow, InForce, NewRollout, RolloutChange, RolloutRow, TrialRows};
 pub use rollup::{Retention, RollUp};
 pub use time::Timestamp;
 pub use tokens::{MAX_TOKENS, NewToken, Scope, Token, digest_of};

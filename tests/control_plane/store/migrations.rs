@@ -42,8 +42,9 @@ const DATA_OF_SCHEMA_1: &[&str] = &[
 
 #[tokio::test]
 async fn every_released_schema_is_brought_up_to_date() {
-    let newest = std::fs::read_dir(folder("sqlite")).unwrap().count() as i64;
-    for released in 1..=newest {
+    let names = std::fs::read_dir(folder("sqlite")).unwrap().map(|entry| entry.unwrap().file_name());
+    let numbers = names.map(|name| name.to_str().unwrap()[..4].parse::<i64>().unwrap());
+    for released in numbers {
         for (config, url, engine, _directory) in empty().await {
             let mut connection = AnyConnection::connect(&url).await.unwrap();
             let migrator = Migrator::new(folder(engine)).await.unwrap();
