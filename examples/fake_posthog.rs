@@ -10,9 +10,10 @@ use std::time::Duration;
 use clap::Parser;
 
 #[path = "support/encode.rs"]
+#[expect(dead_code, reason = "requests are for what sends")]
 mod encode;
 #[path = "../tests/support/fake_posthog/mod.rs"]
-#[expect(dead_code, reason = "some of its faults are for tests")]
+#[expect(dead_code, unused_imports, reason = "some of its faults are for tests")]
 mod fake_posthog;
 #[path = "support/history.rs"]
 mod history;

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::control_plane::insights::Prices;
 use crate::control_plane::replay::{Outcome, Replay, Report, Settings};
+use crate::data_plane::exporter::config::ExporterConfig;
 use crate::data_plane::policy::{CompiledPolicy, Document, load};
 
 /// Exit status when a check fails.
@@ -46,7 +47,8 @@ pub struct Args {
 /// How traffic is replayed and priced.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplayArgs {
-    /// Gateway configuration whose sampler settings apply (windows, floor, summaries); defaults without it.
+    /// Gateway configuration whose settings apply: the sampler's (windows, floor, summaries), the batches of its PostHog
+    /// exporter, and posthog: with --from posthog. Defaults without it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Seed of the randomness of records without a trace id.
@@ -124,7 +126,15 @@ impl ReplayArgs {
         let mut settings = Settings { seed: self.seed, ..Settings::default() };
         if let Some(path) = &self.config {
             let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
-            settings.sampler = loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config.sampler.unwrap_or_default();
+            let config = loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config;
+            // Bodies are billed as the exporter makes them.
+            if let Some(batch) = config.logs_exporters.iter().find_map(|(_, exporter)| match exporter {
+                ExporterConfig::PostHog(posthog) => Some(&posthog.batch),
+                _ => None,
+            }) {
+                settings.batch = batch.clone();
+            }
+            settings.sampler = config.sampler.unwrap_or_default();
         }
         // What a file holds is not bounded by what a gateway's memory is sized for.
         settings.sampler.window.max_patterns = settings.sampler.window.max_patterns.max(settings.max_patterns);

@@ -1,7 +1,15 @@
 //! PostHog read back, against the stand-in of `tests/support/fake_posthog`.
 
+#[path = "../../examples/support/bill.rs"]
+mod bill;
+mod command;
 mod faults;
 mod fetch;
+#[path = "../../examples/support/history.rs"]
+#[expect(dead_code, reason = "the machine's time is taken from here")]
+mod history;
+#[path = "../../examples/support/sink.rs"]
+mod sink;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +20,8 @@ use lipservice::control_plane::posthog::{
 };
 use lipservice::units::{Period, Secret};
 
-use crate::support::fake_posthog::{FakePostHog, PROJECT, READER, Row};
+use crate::support::fake_posthog::{self, FakePostHog, PROJECT, READER, Row};
+use crate::tools::traffic::{encode, templates, timeline, traffic};
 
 const SECOND: u64 = 1_000_000_000;
 
