@@ -15,6 +15,7 @@ mod llm;
 mod patterns;
 mod pipeline;
 mod policy;
+mod posthog;
 mod receiver;
 mod replay;
 mod rollout;

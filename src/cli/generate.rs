@@ -90,11 +90,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = args.replay.settings()?;
     let order = args.order()?;
     let Llm::None = args.llm;
-    let mut replays = 0;
-    let mut run = |policy, human| {
-        replays += 1;
-        replay(&args.input, &settings, policy, human)
-    };
+    let traffic = args.input.traffic(args.replay.config.as_ref())?;
+    let mut run = |policy, human| replay(&traffic, &settings, policy, human);
     let proposal = propose(&order, &settings, &|_| None, &mut run)?;
     let passed = proposal.passes();
     let text = if args.json { as_json(&proposal, passed)? } else { explanation(&proposal, &order) };

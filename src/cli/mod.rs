@@ -7,6 +7,7 @@
 mod analyze;
 mod config_args;
 mod generate;
+mod history;
 mod input;
 mod patterns;
 mod policy;
@@ -43,7 +44,7 @@ enum Command {
     /// Print the configuration as it takes effect, defaults filled in and secrets hidden.
     PrintConfig(print_config::Args),
     /// Show patterns, frequencies over time and anomalies of a log file.
-    Analyze(analyze::Args),
+    Analyze(Box<analyze::Args>),
     /// Show the patterns of a log file.
     Patterns(patterns::Args),
     /// Work with sampling policies.
@@ -53,7 +54,7 @@ enum Command {
     /// Write a sampling policy for recorded traffic and a budget.
     Generate(Box<generate::Args>),
     /// Replay recorded traffic under a policy and report what would be kept and lost.
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Print the signature of each line of standard input.
     Signature(signature::Args),
     /// Print what runs and which policies it enforces.
@@ -70,12 +71,12 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::PrintConfig(args) => print_config::run(args),
-        Command::Analyze(args) => analyze::run(args),
+        Command::Analyze(args) => analyze::run(*args),
         Command::Patterns(args) => patterns::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Send(args) => send::run(*args),
         Command::Generate(args) => generate::run(*args),
-        Command::Simulate(args) => simulate::run(args),
+        Command::Simulate(args) => simulate::run(*args),
         Command::Signature(args) => signature::run(args),
         Command::Status(args) => status::run(args),
         Command::Token(args) => token::run(args),

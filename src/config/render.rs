@@ -12,6 +12,7 @@ use super::Config;
 use super::service::{PipelineConfig, ServiceConfig};
 use crate::control_plane::config::Role;
 use crate::control_plane::generator::llm::config::LlmConfig;
+use crate::control_plane::posthog::config::ReadConfig;
 use crate::data_plane::exporter::config::ExporterConfig;
 
 /// As YAML.
@@ -69,6 +70,9 @@ fn tree(config: &Config) -> Value {
     tree.insert("anomalies".into(), value(&config.anomalies));
     if config.llm != LlmConfig::default() {
         tree.insert("llm".into(), value(&config.llm));
+    }
+    if config.posthog != ReadConfig::default() {
+        tree.insert("posthog".into(), value(&config.posthog));
     }
     tree.insert("service".into(), value(&service));
     control(config, &mut tree);

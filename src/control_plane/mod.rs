@@ -16,6 +16,7 @@ pub mod generator;
 pub mod insights;
 pub mod lead;
 pub mod mirror;
+pub mod posthog;
 pub mod replay;
 pub mod report;
 pub mod rollout;

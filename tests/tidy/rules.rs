@@ -39,6 +39,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::pattern::config",
             "control_plane::analysis::anomaly::config",
             "control_plane::generator::llm::config",
+            "control_plane::posthog::config",
             "control_plane::config",
             "control_plane::store::config",
             "control_plane::rollout::config",
@@ -151,6 +152,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         module: "control_plane::analysis::report",
         may_name: &[
+            "control_plane::insights",
             "control_plane::analysis::anomaly",
             "control_plane::analysis::frequency",
             "control_plane::analysis::mining",
@@ -214,6 +216,11 @@ pub const GROUPS: &[Group] = &[
         ],
     },
     Group { module: "control_plane::insights", may_name: &["clock", "units"] },
+    // Knows PostHog and OTLP. Of the data plane it reads how requests are written and times are read.
+    Group {
+        module: "control_plane::posthog",
+        may_name: &["control_plane::insights", "data_plane::policy", "data_plane::view", "clock", "units"],
+    },
     // Knows no store, no solver and no window but the names of severities: patterns come in as plain data.
     Group {
         module: "control_plane::generator::llm",
