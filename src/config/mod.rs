@@ -67,7 +67,7 @@ pub struct Config {
     pub anomalies: AnomalyConfig,
     /// Who scores what patterns are worth: nobody but statistics, unless `llm:` says otherwise.
     pub llm: LlmConfig,
-    /// `role`, `api`, `store`, `control_plane`.
+    /// `role`, `api`, `store`, `cache`, `control_plane`.
     pub control: ControlConfig,
     /// Own logs and metrics.
     pub telemetry: TelemetryConfig,

@@ -40,6 +40,7 @@ pub const GROUPS: &[Group] = &[
             "control_plane::analysis::anomaly::config",
             "control_plane::generator::llm::config",
             "control_plane::config",
+            "control_plane::cache::config",
             "control_plane::store::config",
             "telemetry::config",
             "units",

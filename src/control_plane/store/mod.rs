@@ -43,7 +43,7 @@ pub use replicas::Replica;
 pub use rollup::{Retention, RollUp};
 pub use time::Timestamp;
 pub use tokens::{MAX_TOKENS, NewToken, Scope, Token, digest_of};
-pub use versions::{GLOBAL, NewVersion, Version, VersionOrigin};
+pub use versions::{GLOBAL, NewVersion, Version, VersionOrigin, document_from};
 
 use crate::clock::Clock;
 use config::StoreConfig;
