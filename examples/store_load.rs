@@ -4,8 +4,6 @@
 //! for each shape of statistics. Times are those of the store's functions, which the API's endpoints call, one question
 //! after another.
 
-#![allow(clippy::print_stdout, reason = "its output is the result")]
-
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;

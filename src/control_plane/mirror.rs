@@ -142,14 +142,20 @@ impl Mirror {
     /// # Errors
     /// When the store does not answer; the copy stays as it is.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
+        let has_changed = self.look().await?;
+        if let Some(cache) = &self.cache {
+            // After the look: by now the documents are where the others look for them.
+            cache.tell(self.revisions());
+        }
+        Ok(has_changed)
+    }
+
+    async fn look(&self) -> Result<bool, StoreError> {
         let _one_at_a_time = self.refreshing.lock().await;
         let Revisions { policies, tokens } = self.store.revisions().await?;
         if self.tokens.load().revision != Some(tokens) {
             let by_id = self.store.tokens().await?.into_iter().map(|token| (token.id.clone(), token)).collect();
             self.tokens.store(Arc::new(Tokens { by_id, revision: Some(tokens) }));
-        }
-        if let Some(cache) = &self.cache {
-            cache.tell(Revisions { policies, tokens });
         }
         let view = self.view.load();
         let expired = view.next_expiry.is_some_and(|at| at <= self.store.now());

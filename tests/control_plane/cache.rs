@@ -147,7 +147,7 @@ async fn a_change_reaches_the_others_at_once_also_after_redis_died() {
     assert!(two.enforces("3%"));
     one.activate("4%").await;
 
-    let server = with(server, Server::resume).await;
+    let _server = with(server, Server::resume).await;
     // What was missed meanwhile is made up for when the connection stands again.
     two.sees("4%").await;
     for plane in [&one, &two] {
@@ -158,7 +158,6 @@ async fn a_change_reaches_the_others_at_once_also_after_redis_died() {
     assert!(one.metric("lipservice_cache_errors") >= 1.0);
     one.stop().await;
     two.stop().await;
-    with(server, |_| ()).await;
 }
 
 #[tokio::test]
@@ -179,20 +178,20 @@ async fn what_redis_says_is_checked() {
     let two = Plane::start(store.clone(), &config).await;
     two.is_connected(true).await;
     assert!(two.enforces("1%"));
+    assert_eq!(two.cache.documents(std::slice::from_ref(&digest)).await.len(), 0);
+    assert_eq!(two.metric("lipservice_cache_errors"), 1.0);
     for news in ["99 99", "", "-1 x", "18446744073709551616 0"] {
         let mut publish = redis::cmd("PUBLISH");
         publish.arg("lipservice:changes").arg(news).query_async::<()>(&mut connection).await.unwrap();
     }
     two.activate("2%").await;
     one.sees("2%").await;
-    // A third starts while the forged document of the first version lies there, and never asks for it.
     let digest = two.mirror.view().active[0].version.digest.clone();
     let found = two.cache.documents(&[digest.clone(), "unknown".into()]).await;
     assert_eq!(found.keys().collect::<Vec<_>>(), [&digest]);
-    assert_eq!(two.metric("lipservice_cache_misses"), two.metric("lipservice_cache_misses").max(1.0));
+    assert!(two.metric("lipservice_cache_misses") >= 1.0);
     one.stop().await;
     two.stop().await;
-    with(server, |_| ()).await;
 }
 
 #[tokio::test]
@@ -212,7 +211,6 @@ async fn a_redis_that_cannot_be_used_breaks_nothing() {
         assert!(!plane.cache.is_connected());
         plane.stop().await;
     }
-    with(server, |_| ()).await;
 }
 
 #[tokio::test]
@@ -232,7 +230,6 @@ async fn one_that_stops_answering_is_asked_once() {
     plane.activate("2%").await;
     plane.activate("3%").await;
     plane.stop().await;
-    with(server, Server::crash).await;
 }
 
 #[test]

@@ -10,7 +10,7 @@ pub mod config;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
@@ -48,6 +48,7 @@ pub struct Cache {
     client: Client,
     connection: Mutex<Option<MultiplexedConnection>>,
     broken: Notify,
+    is_away: AtomicBool,
     told: watch::Sender<Revisions>,
     heard: watch::Sender<Option<Revisions>>,
     counts: Counts,
@@ -95,6 +96,7 @@ impl Cache {
             client,
             connection: Mutex::default(),
             broken: Notify::new(),
+            is_away: AtomicBool::new(false),
             told: watch::Sender::default(),
             heard: watch::Sender::default(),
             counts: Counts::default(),
@@ -171,7 +173,8 @@ impl Cache {
 
     fn failed(&self, error: RedisError) {
         self.counts.errors.fetch_add(1, Ordering::Relaxed);
-        if self.connection.lock().take().is_some() {
+        self.connection.lock().take();
+        if !self.is_away.swap(true, Ordering::Relaxed) {
             // The category, not the text: a server's answer may quote what was sent to it.
             let error = error.category();
             tracing::warn!(error, "Redis does not answer; changes by others are noticed by asking the store");
@@ -218,6 +221,7 @@ impl Cache {
     /// Lasts as long as the connections.
     async fn session(&self, mut connection: MultiplexedConnection, listener: PubSub) -> RedisResult<()> {
         tracing::info!("connected to Redis");
+        self.is_away.store(false, Ordering::Relaxed);
         let (mut listener, mut messages) = listener.split();
         *self.connection.lock() = Some(connection.clone());
         let mut told = self.told.subscribe();
