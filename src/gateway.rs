@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control_plane::api::ServeError;
+use crate::control_plane::cache::CacheError;
 use crate::control_plane::client::ClientError;
 use crate::control_plane::store::StoreError;
 use crate::data_plane::exporter::config::ExporterConfig;
@@ -88,6 +89,9 @@ pub enum StartError {
     /// The control plane's API.
     #[error(transparent)]
     Api(#[from] ServeError),
+    /// The control plane's cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The control plane elsewhere.
     #[error("control_plane: {0}")]
     Follow(#[from] ClientError),

@@ -8,6 +8,7 @@ mod analyze;
 mod config_args;
 mod generate;
 mod history;
+mod health;
 mod input;
 mod patterns;
 mod policy;
@@ -57,6 +58,8 @@ enum Command {
     Simulate(Box<simulate::Args>),
     /// Print the signature of each line of standard input.
     Signature(signature::Args),
+    /// Ask a process on this machine whether it is ready: for images without a shell.
+    Health(health::Args),
     /// Print what runs and which policies it enforces.
     Status(status::Args),
     /// Make, list and revoke tokens of the API.
@@ -78,6 +81,7 @@ pub fn main() -> ExitCode {
         Command::Generate(args) => generate::run(*args),
         Command::Simulate(args) => simulate::run(*args),
         Command::Signature(args) => signature::run(args),
+        Command::Health(args) => health::run(args),
         Command::Status(args) => status::run(args),
         Command::Token(args) => token::run(args),
         Command::Top(args) => top::run(args),

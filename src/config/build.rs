@@ -23,7 +23,7 @@ use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig};
 
 /// The sections of a file.
-pub const SECTIONS: [&str; 12] = [
+pub const SECTIONS: [&str; 14] = [
     "receivers",
     "processors",
     "exporters",
@@ -36,6 +36,7 @@ pub const SECTIONS: [&str; 12] = [
     "api",
     "store",
     "rollout",
+    "cache",
     "control_plane",
 ];
 
@@ -160,6 +161,7 @@ fn control(root: &Node, errors: &mut Vec<Problem>) -> ControlConfig {
         api: section(root, "api", errors),
         store: section(root, "store", errors).unwrap_or_default(),
         rollout: section(root, "rollout", errors).unwrap_or_default(),
+        cache: section(root, "cache", errors).unwrap_or_default(),
         follow: section(root, "control_plane", errors).unwrap_or_default(),
     };
     check::control(&control, errors);

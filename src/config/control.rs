@@ -1,4 +1,4 @@
-//! The meaning of the control plane's settings: `role`, `api`, `store`, `rollout`, `control_plane`.
+//! The meaning of the control plane's settings: `role`, `api`, `store`, `cache`, `rollout`, `control_plane`.
 //!
 //! Purpose: refuse what would fail or surprise later.
 //! Promises: reports every fault; pure.
@@ -6,6 +6,7 @@
 
 use super::check::Checker;
 use super::error::Problem;
+use crate::control_plane::cache::config::is_redis;
 use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::rollout::config::RolloutConfig;
 use crate::control_plane::store::config::engine_of;
@@ -39,6 +40,11 @@ pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
     check.require(retention.medium >= retention.fine, "medium", "less than fine", "give at least fine");
     check.require(retention.coarse >= retention.medium, "coarse", "less than medium", "give at least medium");
     rollout(&config.rollout, errors);
+    if let Some(url) = &config.cache.url {
+        let mut check = Checker::new("cache", errors);
+        let hint = "write redis://:${env:REDIS_PASSWORD}@host:6379/0, or rediss:// for TLS";
+        check.require(is_redis(url.expose()), "url", "not a URL of a Redis server", hint);
+    }
     if config.role == Role::Gateway {
         let mut check = Checker::new("control_plane", errors);
         check.http_url("endpoint", &config.follow.endpoint);

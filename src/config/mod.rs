@@ -71,7 +71,7 @@ pub struct Config {
     pub llm: LlmConfig,
     /// `posthog:`, reading back.
     pub posthog: ReadConfig,
-    /// `role`, `api`, `store`, `control_plane`.
+    /// `role`, `api`, `store`, `cache`, `rollout`, `control_plane`.
     pub control: ControlConfig,
     /// Own logs and metrics.
     pub telemetry: TelemetryConfig,

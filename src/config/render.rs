@@ -91,6 +91,7 @@ fn control(config: &Config, tree: &mut Map<String, Value>) {
     if control.api.is_some() || control.role == Role::ControlPlane {
         tree.insert("store".into(), value(&control.store));
         tree.insert("rollout".into(), value(&control.rollout));
+        tree.insert("cache".into(), value(&control.cache));
     }
     if control.role == Role::Gateway {
         tree.insert("control_plane".into(), value(&control.follow));

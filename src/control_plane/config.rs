@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::config::ApiConfig;
 use super::rollout::RolloutConfig;
+use super::cache::config::CacheConfig;
 use super::store::config::StoreConfig;
 use crate::units::{Period, Secret};
 
@@ -35,6 +36,8 @@ pub struct ControlConfig {
     pub store: StoreConfig,
     /// `rollout:`
     pub rollout: RolloutConfig,
+    /// `cache:`
+    pub cache: CacheConfig,
     /// `control_plane:`, for `role: gateway`.
     pub follow: FollowConfig,
 }

@@ -9,6 +9,7 @@
 pub mod analysis;
 pub mod api;
 pub mod bundle;
+pub mod cache;
 pub mod client;
 pub mod config;
 pub mod follow;

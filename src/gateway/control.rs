@@ -16,6 +16,7 @@ use super::policies::Policies;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control_plane::api::{Api, Bound, Parts, Report};
+use crate::control_plane::cache::Cache;
 use crate::control_plane::client::Client;
 use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::follow::Follower;
@@ -101,7 +102,8 @@ impl Control {
         let control = &config.control;
         let api_config = control.api.clone().unwrap_or_default();
         let store = Store::open(&control.store, plane.clock.clone()).await?;
-        let mirror = Mirror::new(store.clone()).await?;
+        let cache = Cache::new(&control.cache)?;
+        let mirror = Mirror::with_cache(store.clone(), cache.clone()).await?;
         let bound = Bound::new(&api_config, mirror.tokens().exist())?;
         self.api_addr = Some(bound.address());
         let sampling = settings_of(&config.sampler.clone().unwrap_or_default());
@@ -129,6 +131,10 @@ impl Control {
             let interval = control.follow.report_interval.0;
             let upstream = Upstream::Here(Arc::clone(&api));
             self.feeders.push(tokio::spawn(report(upstream, "all", plane, interval, self.feeding.clone())));
+        }
+        if let Some(cache) = cache {
+            self.sources.push(Arc::clone(&cache) as _);
+            self.servers.push(tokio::spawn(cache.run(self.serving.clone())));
         }
         tracing::info!(address = %bound.address(), "serving the API");
         self.servers.push(tokio::spawn(writing));

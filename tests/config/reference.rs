@@ -65,6 +65,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("api.tls.key_file", "/etc/lipservice/tls/server.key"),
     ("api.tls.client_ca_file", "/etc/lipservice/tls/clients.crt"),
     ("store.url", "sqlite:/var/lib/lipservice/lipservice.db"),
+    ("cache.url", "redis://:${env:REDIS_PASSWORD}@redis:6379/0"),
+    ("cache.ca_file", "/etc/lipservice/tls/ca.crt"),
     ("control_plane.endpoint", "http://control-plane:8000"),
     ("control_plane.token", "${env:LIPSERVICE_TOKEN}"),
     ("control_plane.ca_file", "/etc/lipservice/tls/ca.crt"),

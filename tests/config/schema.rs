@@ -3,6 +3,7 @@
 use lipservice::config::ServiceConfig;
 use lipservice::control_plane::analysis::anomaly::config::AnomalyConfig;
 use lipservice::control_plane::api::config::ApiConfig;
+use lipservice::control_plane::cache::config::CacheConfig;
 use lipservice::control_plane::config::FollowConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
 use lipservice::control_plane::posthog::ReadConfig;
@@ -55,6 +56,7 @@ pub fn sections() -> Vec<Section> {
         section::<ReadConfig>("posthog"),
         section::<ApiConfig>("api"),
         section::<StoreConfig>("store"),
+        section::<CacheConfig>("cache"),
         section::<FollowConfig>("control_plane"),
         section::<ServiceConfig>("service"),
     ]

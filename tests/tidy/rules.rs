@@ -41,6 +41,7 @@ pub const GROUPS: &[Group] = &[
             "control_plane::generator::llm::config",
             "control_plane::posthog::config",
             "control_plane::config",
+            "control_plane::cache::config",
             "control_plane::store::config",
             "control_plane::rollout::config",
             "telemetry::config",

@@ -19,6 +19,12 @@ const STEPS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/postgres/0001_start.sql"),
     ),
     (
+        2,
+        "stats_levels",
+        include_str!("../../../migrations/sqlite/0002_stats_levels.sql"),
+        include_str!("../../../migrations/postgres/0002_stats_levels.sql"),
+    ),
+    (
         3,
         "rollouts",
         include_str!("../../../migrations/sqlite/0003_rollouts.sql"),
