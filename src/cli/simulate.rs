@@ -17,7 +17,7 @@ use anyhow::Context;
 
 use super::requests::InputArgs;
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Config};
 use crate::control_plane::insights::Prices;
 use crate::control_plane::replay::{Outcome, Replay, Report, Settings};
 use crate::data_plane::policy::{CompiledPolicy, Document, load};
@@ -115,15 +115,24 @@ pub fn compile(documents: &[Document]) -> CompiledPolicy {
 }
 
 impl ReplayArgs {
+    /// The configuration, if one was given.
+    ///
+    /// # Errors
+    /// When it has errors.
+    pub fn loaded(&self) -> anyhow::Result<Option<Config>> {
+        let Some(path) = &self.config else { return Ok(None) };
+        let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
+        Ok(Some(loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config))
+    }
+
     /// The settings of the replay.
     ///
     /// # Errors
     /// When the configuration has errors.
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let mut settings = Settings { seed: self.seed, ..Settings::default() };
-        if let Some(path) = &self.config {
-            let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
-            settings.sampler = loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config.sampler.unwrap_or_default();
+        if let Some(config) = self.loaded()? {
+            settings.sampler = config.sampler.unwrap_or_default();
         }
         // What a file holds is not bounded by what a gateway's memory is sized for.
         settings.sampler.window.max_patterns = settings.sampler.window.max_patterns.max(settings.max_patterns);

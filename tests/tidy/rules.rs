@@ -73,6 +73,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::exporter",
             "data_plane::sampler",
             "data_plane::policy",
+            "data_plane::reservoir",
             "data_plane::window",
             "data_plane::pattern",
             "data_plane::signature",
@@ -137,6 +138,11 @@ pub const GROUPS: &[Group] = &[
         module: "data_plane::window",
         may_name: &["data_plane::pattern", "data_plane::signature", "data_plane::view", "telemetry", "clock", "units"],
     },
+    // Records by pattern, as counted by the windows.
+    Group {
+        module: "data_plane::reservoir",
+        may_name: &["data_plane::window", "data_plane::pattern", "telemetry", "clock", "units"],
+    },
     Group {
         module: "control_plane::analysis::anomaly",
         may_name: &["control_plane::analysis::frequency", "data_plane::window", "clock", "units"],
@@ -171,6 +177,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::ledger",
             "data_plane::sampler",
             "data_plane::policy",
+            "data_plane::reservoir",
             "data_plane::window",
             "data_plane::pattern",
             "data_plane::signature",

@@ -11,9 +11,10 @@ mod batch;
 pub mod explain;
 mod report;
 mod summaries;
+mod take;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -26,6 +27,7 @@ use crate::data_plane::ledger::{Ledger, Tally};
 use crate::data_plane::pattern::Sightings;
 use crate::data_plane::policy::{CompiledPolicy, threshold_of};
 use crate::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
+use crate::data_plane::reservoir::Reservoir;
 use crate::data_plane::sampler::config::{ProtectSeverity, SamplerConfig};
 use crate::data_plane::sampler::{Boosts, Settings};
 use crate::data_plane::window::{Band, PatternTable};
@@ -106,6 +108,7 @@ pub struct Pipeline {
     pub sightings: Sightings,
     /// The books.
     pub ledger: Ledger,
+    reservoir: OnceLock<Arc<Reservoir>>,
     policy: ArcSwap<CompiledPolicy>,
     boosts: ArcSwap<Boosts>,
     wiring: ArcSwap<Wiring>,
@@ -121,12 +124,18 @@ impl Pipeline {
             table,
             sightings: Sightings::default(),
             ledger: Ledger::default(),
+            reservoir: OnceLock::new(),
             policy: ArcSwap::from_pointee(policy),
             boosts: ArcSwap::default(),
             wiring: ArcSwap::from_pointee(wiring),
             draining: AtomicBool::new(false),
             idle_scratch: Mutex::default(),
         }
+    }
+
+    /// Hands some records of each pattern to `reservoir` from now on; to be said once, before the first record.
+    pub fn keep_in(&self, reservoir: Arc<Reservoir>) {
+        let _first_stays = self.reservoir.set(reservoir);
     }
 
     /// The policy in force.
