@@ -22,7 +22,7 @@ use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig};
 
 /// The sections of a file.
-pub const SECTIONS: [&str; 11] = [
+pub const SECTIONS: [&str; 12] = [
     "receivers",
     "processors",
     "exporters",
@@ -33,6 +33,7 @@ pub const SECTIONS: [&str; 11] = [
     "role",
     "api",
     "store",
+    "generator",
     "control_plane",
 ];
 
@@ -154,6 +155,7 @@ fn control(root: &Node, errors: &mut Vec<Problem>) -> ControlConfig {
         role: section(root, "role", errors).unwrap_or_default(),
         api: section(root, "api", errors),
         store: section(root, "store", errors).unwrap_or_default(),
+        generator: section(root, "generator", errors),
         follow: section(root, "control_plane", errors).unwrap_or_default(),
     };
     check::control(&control, errors);

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::store::{ActiveVersion, GLOBAL, Timestamp, VersionOrigin, digest_of};
+use super::store::{ActiveVersion, GENERATED, GLOBAL, Timestamp, VersionOrigin, digest_of};
 use crate::data_plane::policy::parse_timestamp;
 
 /// A document in force.
@@ -28,7 +28,7 @@ pub fn bundle(active: &[ActiveVersion], service: Option<&str>) -> Bundle {
     let (mut policies, mut patterns) = (Vec::new(), Vec::new());
     for entry in active {
         let version = &entry.version;
-        let wanted = service.is_none_or(|service| version.service == GLOBAL || version.service == service);
+        let wanted = service.is_none_or(|service| [GLOBAL, GENERATED, service].contains(&&*version.service));
         if !wanted {
             continue;
         }
@@ -55,7 +55,7 @@ pub fn bundle(active: &[ActiveVersion], service: Option<&str>) -> Bundle {
 
 /// Lets a policy match the records of its service alone, under an id no other service has.
 fn restrict(policy: &mut Value, service: &str) {
-    if service == GLOBAL {
+    if service == GLOBAL || service == GENERATED {
         return;
     }
     if let Some(Value::String(id)) = policy.get_mut("id") {

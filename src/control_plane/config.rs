@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::config::ApiConfig;
+use super::controller::config::GeneratorConfig;
 use super::store::config::StoreConfig;
 use crate::units::{Period, Secret};
 
@@ -32,6 +33,8 @@ pub struct ControlConfig {
     pub api: Option<ApiConfig>,
     /// `store:`
     pub store: StoreConfig,
+    /// `generator:`; no policy is written without it.
+    pub generator: Option<GeneratorConfig>,
     /// `control_plane:`, for `role: gateway`.
     pub follow: FollowConfig,
 }

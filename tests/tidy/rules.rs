@@ -41,6 +41,7 @@ pub const GROUPS: &[Group] = &[
             "control_plane::generator::llm::config",
             "control_plane::config",
             "control_plane::store::config",
+            "control_plane::controller::config",
             "telemetry::config",
             "units",
         ],
@@ -50,6 +51,7 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane",
         may_name: &[
             "control_plane::store",
+            "control_plane::controller::config",
             "data_plane::pattern",
             "data_plane::pipeline",
             "data_plane::policy",
@@ -58,6 +60,21 @@ pub const GROUPS: &[Group] = &[
             "data_plane::signature",
             "data_plane::view",
             "data_plane::window",
+            "telemetry",
+            "shutdown",
+            "clock",
+            "units",
+        ],
+    },
+    // The loop: runs the generator over what it is shown, and stores the result.
+    Group {
+        module: "control_plane::controller",
+        may_name: &[
+            "control_plane",
+            "data_plane::ledger",
+            "data_plane::pattern",
+            "data_plane::policy",
+            "data_plane::reservoir",
             "telemetry",
             "shutdown",
             "clock",

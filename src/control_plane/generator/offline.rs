@@ -6,7 +6,7 @@
 //! what stands in the way; the number of replays is bounded; the same traffic and settings give the same document.
 //! Never: publishes, or trusts the plan where a replay can tell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use super::candidates::{Candidate, Fixed, candidates};
 use super::document::{self, Explained, Rule, explain};
 use super::llm::{PatternFacts, WhyStatistics, Worth};
 use super::plan::{Allowed, Plan, Share, Standing, Terms, plan};
-use super::review::{BUDGET_SLACK, Case, Finding, passes, review};
+use super::review::{BUDGET_CHECK, BUDGET_SLACK, Case, Finding, passes, review};
 use super::solver::Binding;
 use super::worth::statistical;
 use crate::clock::UnixNanos;
@@ -87,6 +87,12 @@ impl Proposal {
     pub fn passes(&self) -> bool {
         passes(&self.findings)
     }
+
+    /// Whether it passes, or fails for a budget alone that nothing could meet now: it is then as close as can be.
+    pub fn is_best(&self) -> bool {
+        let mut failed = self.findings.iter().filter(|finding| !finding.ok);
+        failed.all(|finding| finding.check == BUDGET_CHECK && !self.is_feasible)
+    }
 }
 
 /// Runs a policy over the traffic; the second set holds the human policies alone.
@@ -145,6 +151,8 @@ impl Order {
 pub struct Draft {
     order: Order,
     catalogue: Catalogue,
+    /// The catalogue is in force without the document.
+    is_published: bool,
     candidates: Vec<Candidate>,
     fixed: Vec<Fixed>,
     before: Option<HashMap<(String, u64), f64>>,
@@ -164,7 +172,7 @@ struct Search<'a> {
 }
 
 impl Draft {
-    /// Looks at the traffic. Without a `catalogue` patterns are mined from it. `settings` are those that `replay` runs
+    /// Looks at the traffic. `catalogue` is what is published already; without one patterns are mined. `settings` are those that `replay` runs
     /// with.
     ///
     /// # Errors
@@ -175,6 +183,7 @@ impl Draft {
         catalogue: Option<&Catalogue>,
         replay: &mut Replayer<'_, E>,
     ) -> Result<Draft, E> {
+        let is_published = catalogue.is_some();
         let (base, catalogue) = match catalogue {
             Some(catalogue) => {
                 let published = [published(catalogue)];
@@ -190,7 +199,7 @@ impl Draft {
                 }
             }
         };
-        Ok(Draft::of(order, settings, &base, catalogue))
+        Ok(Draft { is_published, ..Draft::of(order, settings, &base, catalogue) })
     }
 
     fn of(order: Order, settings: &Settings, base: &Outcome, catalogue: Catalogue) -> Draft {
@@ -210,6 +219,7 @@ impl Draft {
         };
         Draft {
             catalogue,
+            is_published: false,
             candidates,
             fixed,
             before: earlier.as_ref().map(|_| by_pattern(|rule| rule.rate)),
@@ -265,6 +275,13 @@ impl Draft {
         candidate.first > end.saturating_sub((self.seconds * LATE_SHARE * 1e9) as u64)
     }
 
+    /// The patterns that rules name.
+    fn named(&self, rules: &[Rule<'_>]) -> Catalogue {
+        let named: HashSet<_> = rules.iter().map(|rule| rule.candidate.pattern).collect();
+        let patterns = self.catalogue.patterns().iter().filter(|pattern| named.contains(&pattern.id));
+        Catalogue::new(patterns.cloned().collect())
+    }
+
     /// Solves, writes and reviews, with one worth for each of [`Draft::facts`], in their order.
     ///
     /// # Errors
@@ -300,8 +317,11 @@ impl Search<'_> {
         // What is reviewed is the text that will be written, read back.
         let text = document::to_yaml(&document).unwrap_or_default();
         let written = Document::parse("generated", text.as_bytes()).unwrap_or_default();
-        let human = self.draft.order.compile(&[published(&self.draft.catalogue)]);
-        let outcome = replay(self.draft.order.compile(&written), human)?;
+        let patterns = published(&self.draft.catalogue);
+        let mut beside = written.clone();
+        beside.extend(self.draft.is_published.then(|| patterns.clone()));
+        let human = self.draft.order.compile(&[patterns]);
+        let outcome = replay(self.draft.order.compile(&beside), human)?;
         let report = Report::of(&outcome, &self.draft.order.prices);
         let compiled = CompiledPolicy::compile(&written, self.draft.order.now, None);
         Ok(self.proposal((document, text), &compiled, plan.standing, report, is_feasible))
@@ -343,7 +363,11 @@ impl Search<'_> {
             money_per_byte: self.draft.money_per_byte,
             prices: &self.draft.order.prices,
         };
-        document::document(&rules, &terms, &self.draft.catalogue)
+        match self.draft.is_published {
+            // A rule brings its own pattern along, so that it holds wherever the document goes.
+            true => document::document(&rules, &terms, &self.draft.named(&rules)),
+            false => document::document(&rules, &terms, &self.draft.catalogue),
+        }
     }
 
     fn proposal(

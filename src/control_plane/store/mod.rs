@@ -6,7 +6,7 @@
 //! Never: judges a policy, compiles it, or talks to a network other than the database.
 //!
 //! `versions` and `activation` hold policies, `tokens` who may ask, `audit` who did what, `ingest`, `query` and `rollup`
-//! statistics, `replicas` who runs, `leader` who leads.
+//! statistics, `runs` the loop's runs, `replicas` who runs, `leader` who leads.
 
 mod activation;
 mod anomalies;
@@ -19,6 +19,7 @@ mod migrations;
 mod query;
 mod replicas;
 mod rollup;
+mod runs;
 mod sql;
 mod time;
 mod tokens;
@@ -42,7 +43,7 @@ pub use replicas::Replica;
 pub use rollup::{Retention, RollUp};
 pub use time::Timestamp;
 pub use tokens::{MAX_TOKENS, NewToken, Scope, Token, digest_of};
-pub use versions::{GLOBAL, NewVersion, Version, VersionOrigin};
+pub use versions::{GENERATED, GLOBAL, NewVersion, Version, VersionOrigin};
 
 use crate::clock::Clock;
 use config::StoreConfig;

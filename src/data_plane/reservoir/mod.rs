@@ -176,6 +176,15 @@ impl Reservoir {
 
     /// A copy of what is held; a pattern is in it if it had a record in the span.
     pub fn sample(&self) -> Sample {
+        self.copy(|held| held.records.iter().cloned().collect())
+    }
+
+    /// A copy of the counts, without records.
+    pub fn counts(&self) -> Sample {
+        self.copy(|_| Vec::new())
+    }
+
+    fn copy(&self, records: impl Fn(&Held) -> Vec<Bytes>) -> Sample {
         let state = self.state.lock();
         let mut strata: Vec<Stratum> = state
             .strata
@@ -186,7 +195,7 @@ impl Reservoir {
                 band: *band,
                 pattern: *pattern,
                 first_seen: held.first_seen,
-                records: held.records.iter().cloned().collect(),
+                records: records(held),
                 windows: held.windows.iter().copied().collect(),
             })
             .collect();
