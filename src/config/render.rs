@@ -87,6 +87,9 @@ fn control(config: &Config, tree: &mut Map<String, Value>) {
     if control.api.is_some() || control.role == Role::ControlPlane {
         tree.insert("store".into(), value(&control.store));
     }
+    if let Some(generator) = &control.generator {
+        tree.insert("generator".into(), value(generator));
+    }
     if control.role == Role::Gateway {
         tree.insert("control_plane".into(), value(&control.follow));
     }

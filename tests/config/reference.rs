@@ -61,6 +61,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("api.tls.key_file", "/etc/lipservice/tls/server.key"),
     ("api.tls.client_ca_file", "/etc/lipservice/tls/clients.crt"),
     ("store.url", "sqlite:/var/lib/lipservice/lipservice.db"),
+    ("generator.budget", "20%"),
+    ("generator.service_budgets", "{shop: 10%}"),
     ("control_plane.endpoint", "http://control-plane:8000"),
     ("control_plane.token", "${env:LIPSERVICE_TOKEN}"),
     ("control_plane.ca_file", "/etc/lipservice/tls/ca.crt"),

@@ -4,6 +4,7 @@ use lipservice::config::ServiceConfig;
 use lipservice::control_plane::analysis::anomaly::config::AnomalyConfig;
 use lipservice::control_plane::api::config::ApiConfig;
 use lipservice::control_plane::config::FollowConfig;
+use lipservice::control_plane::controller::config::GeneratorConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
 use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::data_plane::exporter::config::{DebugConfig, FileConfig, OtlpHttpConfig, PostHogConfig};
@@ -53,6 +54,7 @@ pub fn sections() -> Vec<Section> {
         section::<LlmConfig>("llm"),
         section::<ApiConfig>("api"),
         section::<StoreConfig>("store"),
+        section::<GeneratorConfig>("generator"),
         section::<FollowConfig>("control_plane"),
         section::<ServiceConfig>("service"),
     ]

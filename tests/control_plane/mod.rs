@@ -4,4 +4,4 @@ mod api;
 mod commands;
 mod faults;
 mod replicas;
-mod store;
+pub mod store;
