@@ -260,11 +260,6 @@ impl Gateway {
         self.learner.learn(&self.policies, &self.pipeline, self.clock.now());
     }
 
-    /// Looks at the windows now, without waiting for the end of one: anomalies, and the counts of the reservoir.
-    pub fn look_at_windows(&self) {
-        look_at_windows(&self.pipeline, &self.anomalies, self.reservoir.as_deref(), &self.clock);
-    }
-
     /// What became of every record so far.
     pub fn report(&self) -> Report {
         let exporters = self.exporters.iter().map(|running| ExporterReport::of(&running.exporter)).collect();
@@ -348,7 +343,7 @@ impl Gateway {
         let reservoir = self.reservoir.clone();
         let every = tick(sampler.window.interval.0, stop, move || {
             // First what is counted, then what is forgotten.
-            look_at_windows(&pipeline, &anomalies, reservoir.as_deref(), &clock);
+            generator::look(&pipeline, &anomalies, reservoir.as_deref(), &clock);
             let _forgotten = pipeline.evict_idle();
         });
         self.tasks.push(tokio::spawn(every));
@@ -468,14 +463,6 @@ async fn drain_exporter(exporter: Exporter, timeout: Duration) -> ExporterReport
         );
     }
     ExporterReport::of(&exporter)
-}
-
-fn look_at_windows(pipeline: &Pipeline, anomalies: &Anomalies, reservoir: Option<&Reservoir>, clock: &Clock) {
-    let snapshot = pipeline.table.snapshot(clock.now(), usize::MAX);
-    anomalies.step(pipeline, &snapshot);
-    if let Some(reservoir) = reservoir {
-        reservoir.count(&snapshot);
-    }
 }
 
 /// Calls `work` every `interval` until the signal.

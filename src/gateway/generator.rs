@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::anomalies::Anomalies;
 use super::policies::Policies;
-use super::{StartError, sampler_of};
+use super::{Gateway, StartError, sampler_of};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control_plane::api::{Api, Event, Loop};
@@ -37,6 +37,22 @@ pub(super) fn reservoir_of(config: &Config) -> Option<Arc<Reservoir>> {
     let window = sampler_of(config).window.interval.0.as_nanos() as u64;
     let generator = config.control.generator.as_ref()?;
     Some(Arc::new(Reservoir::new(&generator.reservoir, window)))
+}
+
+/// What is done with the windows at the end of each: anomalies are looked for, and the reservoir counts.
+pub(super) fn look(pipeline: &Pipeline, anomalies: &Anomalies, reservoir: Option<&Reservoir>, clock: &Clock) {
+    let snapshot = pipeline.table.snapshot(clock.now(), usize::MAX);
+    anomalies.step(pipeline, &snapshot);
+    if let Some(reservoir) = reservoir {
+        reservoir.count(&snapshot);
+    }
+}
+
+impl Gateway {
+    /// Looks at the windows now, without waiting for the end of one.
+    pub fn look_at_windows(&self) {
+        look(&self.pipeline, &self.anomalies, self.reservoir.as_deref(), &self.clock);
+    }
 }
 
 /// What the loop needs of the data plane.

@@ -15,6 +15,7 @@ use super::{Controller, RunState};
 use crate::clock::UnixNanos;
 use crate::control_plane::bundle::bundle;
 use crate::control_plane::generator::candidates::Candidate;
+use crate::control_plane::generator::document::rule_id;
 use crate::control_plane::generator::llm::{WhyStatistics, Worth, WorthOrigin};
 use crate::control_plane::generator::offline::{Draft, Flags, Order, Proposal};
 use crate::control_plane::replay::{ReplayError, Script};
@@ -54,6 +55,8 @@ struct Looked {
     draft: Draft,
     script: Script,
     came: u64,
+    /// Rules by id of all patterns in the sample, those included that no rule can be about.
+    seen: HashSet<String>,
 }
 
 /// What scoring cost and who did it.
@@ -77,19 +80,17 @@ impl Controller {
         let flags = |candidate: &Candidate| flags(candidate, last_run, &anomalous);
         let facts = looked.draft.facts(&flags);
         let scored = self.score(&facts).await;
-        let Looked { draft, script, came } = looked;
+        let Looked { draft, script, came, seen } = looked;
         let (settings, worths) = (self.settings.clone(), scored.worths.clone());
         let solved = tokio::task::spawn_blocking(move || {
             let mut play = |policy, human| script.play(&settings, policy, human);
             draft.propose(&worths, &mut play).map(|proposal| (proposal, script.records()))
         });
         let (proposal, played) = solved.await??;
-        let known: HashSet<String> = scored
-            .worths
-            .iter()
-            .filter(|worth| worth.origin != WorthOrigin::Statistics(WhyStatistics::Waiting))
-            .map(|worth| worth.id.clone())
-            .collect();
+        let mut known = seen;
+        for worth in scored.worths.iter().filter(|worth| is_waiting(worth)) {
+            known.remove(&worth.id);
+        }
         let mut detail = report(&proposal);
         detail["llm"] = scored.detail;
         detail["sample"] = json!({ "records": came, "played_records": played, "patterns": facts.len() });
@@ -121,7 +122,8 @@ impl Controller {
             let script = Script::new(&sample, &catalogue, &settings, most);
             let mut play = |policy, human| script.play(&settings, policy, human);
             let draft = Draft::begin(order, &settings, Some(&catalogue), &mut play)?;
-            Ok::<_, ReplayError>(Looked { draft, script, came: sample.records() })
+            let ids = sample.strata.iter().filter_map(|of| Some(rule_id(&of.service, of.pattern?.0)));
+            Ok::<_, ReplayError>(Looked { draft, script, came: sample.records(), seen: ids.collect() })
         });
         Ok(looked.await??)
     }
@@ -208,6 +210,11 @@ fn flags(candidate: &Candidate, last_run: Option<UnixNanos>, anomalous: &HashSet
         is_new: last_run.is_some_and(|last| candidate.first > last),
         is_anomalous: anomalous.contains(&(candidate.service_name.to_string(), candidate.pattern)),
     }
+}
+
+/// Whether a pattern's turn before a model is yet to come.
+fn is_waiting(worth: &Worth) -> bool {
+    worth.origin == WorthOrigin::Statistics(WhyStatistics::Waiting)
 }
 
 /// The review, the totals, and the largest of what is told by pattern.
