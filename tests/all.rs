@@ -6,6 +6,7 @@ mod anomalies;
 mod clients;
 mod config;
 mod control_plane;
+mod controller;
 mod docs;
 mod exporter;
 mod gateway;

@@ -17,7 +17,7 @@ use anyhow::Context;
 
 use super::requests::{InputArgs, Traffic};
 use crate::clock::Clock;
-use crate::config;
+use crate::config::{self, Config};
 use crate::control_plane::insights::Prices;
 use crate::control_plane::replay::{Outcome, Replay, Report, Settings};
 use crate::data_plane::exporter::config::ExporterConfig;
@@ -118,15 +118,23 @@ pub fn compile(documents: &[Document]) -> CompiledPolicy {
 }
 
 impl ReplayArgs {
+    /// The configuration, if one was given.
+    ///
+    /// # Errors
+    /// When it has errors.
+    pub fn loaded(&self) -> anyhow::Result<Option<Config>> {
+        let Some(path) = &self.config else { return Ok(None) };
+        let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
+        Ok(Some(loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config))
+    }
+
     /// The settings of the replay.
     ///
     /// # Errors
     /// When the configuration has errors.
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let mut settings = Settings { seed: self.seed, ..Settings::default() };
-        if let Some(path) = &self.config {
-            let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
-            let config = loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config;
+        if let Some(config) = self.loaded()? {
             // Bodies are billed as the exporter makes them.
             if let Some(batch) = config.logs_exporters.iter().find_map(|(_, exporter)| match exporter {
                 ExporterConfig::PostHog(posthog) => Some(&posthog.batch),

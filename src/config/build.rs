@@ -23,7 +23,7 @@ use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig};
 
 /// The sections of a file.
-pub const SECTIONS: [&str; 14] = [
+pub const SECTIONS: [&str; 15] = [
     "receivers",
     "processors",
     "exporters",
@@ -37,6 +37,7 @@ pub const SECTIONS: [&str; 14] = [
     "store",
     "rollout",
     "cache",
+    "generator",
     "control_plane",
 ];
 
@@ -162,6 +163,7 @@ fn control(root: &Node, errors: &mut Vec<Problem>) -> ControlConfig {
         store: section(root, "store", errors).unwrap_or_default(),
         rollout: section(root, "rollout", errors).unwrap_or_default(),
         cache: section(root, "cache", errors).unwrap_or_default(),
+        generator: section(root, "generator", errors),
         follow: section(root, "control_plane", errors).unwrap_or_default(),
     };
     check::control(&control, errors);

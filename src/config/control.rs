@@ -9,7 +9,43 @@ use super::error::Problem;
 use crate::control_plane::cache::config::is_redis;
 use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::rollout::config::RolloutConfig;
+use crate::control_plane::controller::config::GeneratorConfig;
 use crate::control_plane::store::config::engine_of;
+use crate::units::ByteSize;
+
+/// Checks `generator:`.
+fn generator(config: &GeneratorConfig, control: &ControlConfig, errors: &mut Vec<Problem>) {
+    let mut check = Checker::new("generator", errors);
+    let has_budget = config.budget.is_some() || !config.service_budgets.is_empty();
+    check.require(has_budget, "budget", "missing", "write a share such as 20%, 50GB/day or $200/month");
+    let here = control.role == Role::All && control.api.is_some();
+    check.require(here, "", "nothing flows through here, or there is no store", "set role: all, and add api:");
+    check.period("interval", config.interval);
+    check.period("expires_in", config.expires_in);
+    let hint = "give more than interval, so that a policy is renewed before it ends";
+    check.require(config.expires_in > config.interval, "expires_in", "not longer than interval", hint);
+    for (key, share) in [("least_rate", config.least_rate), ("most_step", config.most_step)] {
+        check.require((0.0..=1.0).contains(&share), key, "not within 0 to 1", "give a share, such as 0.25");
+    }
+    check.require((1..=60_000).contains(&config.max_rules), "max_rules", "not within 1 to 60000", "2000 is usual");
+    check.require(config.replay_records >= 1_000, "replay_records", "too few to judge by", "give at least 1000");
+    let drift = &config.drift;
+    let share = drift.unscored_share;
+    check.require(
+        (0.0..=1.0).contains(&share),
+        "drift.unscored_share",
+        "not within 0 to 1",
+        "give a share, such as 0.2",
+    );
+    check.require(drift.budget_error > 0.0, "drift.budget_error", "not above 0", "give a share, such as 0.3");
+    let reservoir = &config.reservoir;
+    let least = ByteSize::mib(1);
+    check.require(reservoir.max_size >= least, "reservoir.max_size", "too small", "give at least 1MiB");
+    check.period("reservoir.span", reservoir.span);
+    check.positive("reservoir.records_per_pattern", reservoir.records_per_pattern.into());
+    let hint = "give at most reservoir.span, or no run ever begins";
+    check.require(config.warm_up <= reservoir.span, "warm_up", "longer than reservoir.span", hint);
+}
 
 /// Checks the sections.
 pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
@@ -25,6 +61,9 @@ pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
             check.require(!tls.cert_file.is_empty(), "cert_file", "not set", "name a PEM file");
             check.require(!tls.key_file.is_empty(), "key_file", "not set", "name a PEM file");
         }
+    }
+    if let Some(settings) = &config.generator {
+        generator(settings, config, errors);
     }
     let mut check = Checker::new("store", errors);
     if let Some(url) = &config.store.url {

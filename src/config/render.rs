@@ -93,6 +93,9 @@ fn control(config: &Config, tree: &mut Map<String, Value>) {
         tree.insert("rollout".into(), value(&control.rollout));
         tree.insert("cache".into(), value(&control.cache));
     }
+    if let Some(generator) = &control.generator {
+        tree.insert("generator".into(), value(generator));
+    }
     if control.role == Role::Gateway {
         tree.insert("control_plane".into(), value(&control.follow));
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::rollout::Offer;
-use super::store::{ActiveVersion, GLOBAL, Timestamp, Version, VersionOrigin, digest_of};
+use super::store::{ActiveVersion, GENERATED, GLOBAL, Timestamp, Version, VersionOrigin, digest_of};
 use crate::data_plane::policy::parse_timestamp;
 
 /// A document in force.
@@ -29,7 +29,7 @@ pub fn bundle(active: &[ActiveVersion], offer: Option<&Offer>, service: Option<&
     let (mut policies, mut patterns) = (Vec::new(), Vec::new());
     for entry in active {
         let version = &entry.version;
-        let wanted = service.is_none_or(|service| version.service == GLOBAL || version.service == service);
+        let wanted = service.is_none_or(|service| [GLOBAL, GENERATED, service].contains(&&*version.service));
         if !wanted {
             continue;
         }
@@ -67,7 +67,7 @@ fn policies_of(version: &Version) -> Vec<Value> {
 
 /// Lets a policy match the records of its service alone, under an id no other service has.
 fn restrict(policy: &mut Value, service: &str) {
-    if service == GLOBAL {
+    if service == GLOBAL || service == GENERATED {
         return;
     }
     if let Some(Value::String(id)) = policy.get_mut("id") {

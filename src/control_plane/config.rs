@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::api::config::ApiConfig;
 use super::rollout::RolloutConfig;
 use super::cache::config::CacheConfig;
+use super::controller::config::GeneratorConfig;
 use super::store::config::StoreConfig;
 use crate::units::{Period, Secret};
 
@@ -38,6 +39,8 @@ pub struct ControlConfig {
     pub rollout: RolloutConfig,
     /// `cache:`
     pub cache: CacheConfig,
+    /// `generator:`; no policy is written without it.
+    pub generator: Option<GeneratorConfig>,
     /// `control_plane:`, for `role: gateway`.
     pub follow: FollowConfig,
 }

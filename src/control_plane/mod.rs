@@ -3,7 +3,7 @@
 //! Purpose: analysis of patterns, the store, the API over it, and the way from an activated version to a gateway's
 //! compiled policy.
 //! Promises: uses the data plane, is never used by it; the planes meet in `CompiledPolicy`, `sampler::Boosts`,
-//! `trial::Trial`, `window::Snapshot` and `trial::TrialCounts` alone.
+//! `trial::Trial`, `window::Snapshot`, `trial::TrialCounts` and `reservoir::Sample` alone.
 //! Never: touches a record on its way.
 
 pub mod analysis;
@@ -12,6 +12,7 @@ pub mod bundle;
 pub mod cache;
 pub mod client;
 pub mod config;
+pub mod controller;
 pub mod follow;
 pub mod generator;
 pub mod insights;

@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::StartError;
+use super::anomalies::Anomalies;
+use super::generator::{Watched, controller};
 use super::policies::Policies;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -27,6 +29,7 @@ use crate::control_plane::rollout::{Stepped, offer};
 use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
 use crate::data_plane::pipeline::{Pipeline, settings_of};
 use crate::data_plane::policy::Document;
+use crate::data_plane::reservoir::Reservoir;
 use crate::shutdown::Shutdown;
 use crate::telemetry::MetricSource;
 
@@ -59,6 +62,8 @@ enum Upstream {
 struct Plane {
     pipeline: Arc<Pipeline>,
     policies: Arc<Policies>,
+    anomalies: Arc<Anomalies>,
+    reservoir: Option<Arc<Reservoir>>,
     clock: Clock,
 }
 
@@ -66,8 +71,8 @@ impl Control {
     /// Starts what the configuration asks for.
     pub(super) async fn start(
         config: &Config,
-        pipeline: &Arc<Pipeline>,
-        policies: &Arc<Policies>,
+        (pipeline, policies): (&Arc<Pipeline>, &Arc<Policies>),
+        (anomalies, reservoir): (&Arc<Anomalies>, Option<&Arc<Reservoir>>),
         clock: &Clock,
     ) -> Result<Control, StartError> {
         let mut control = Control {
@@ -79,7 +84,13 @@ impl Control {
             servers: Vec::new(),
             store: None,
         };
-        let plane = Plane { pipeline: Arc::clone(pipeline), policies: Arc::clone(policies), clock: clock.clone() };
+        let plane = Plane {
+            pipeline: Arc::clone(pipeline),
+            policies: Arc::clone(policies),
+            anomalies: Arc::clone(anomalies),
+            reservoir: reservoir.cloned(),
+            clock: clock.clone(),
+        };
         match config.control.role {
             Role::Gateway => control.follow(&config.control, plane)?,
             Role::All if config.control.api.is_none() => {}
@@ -123,7 +134,12 @@ impl Control {
         let teller = Arc::clone(&api);
         let tell = Box::new(move |stepped: Stepped| teller.events().stepped(&stepped));
         let leading = Arc::clone(&leader).run(store.clone(), retention, tell, self.serving.clone());
-        self.sources = vec![Arc::clone(&mirror) as _, Arc::clone(&api) as _, leader as _];
+        self.sources = vec![Arc::clone(&mirror) as _, Arc::clone(&api) as _, Arc::clone(&leader) as _];
+        if let Some((generator, watched)) = control.generator.as_ref().zip(plane.watched()) {
+            let controller = controller(config, generator, watched, (&store, &mirror, &api, &leader))?;
+            self.sources.push(Arc::clone(controller.status()) as _);
+            self.feeders.push(tokio::spawn(controller.run(self.feeding.clone())));
+        }
         if control.role == Role::All {
             publish_from(&mirror, &plane);
             let changes = follow_here(Arc::clone(&mirror), plane.clone(), self.feeding.clone());
@@ -183,6 +199,12 @@ impl Control {
 }
 
 impl Plane {
+    /// What a loop would watch; nothing without a reservoir.
+    fn watched(&self) -> Option<Watched> {
+        let Plane { pipeline, policies, anomalies, reservoir, clock } = self.clone();
+        reservoir.map(|reservoir| Watched { pipeline, policies, anomalies, reservoir, clock })
+    }
+
     /// Puts a document of the control plane in force.
     fn publish(&self, hash: &str, body: &[u8]) {
         match serde_json::from_slice(body) {

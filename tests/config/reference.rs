@@ -67,6 +67,8 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("store.url", "sqlite:/var/lib/lipservice/lipservice.db"),
     ("cache.url", "redis://:${env:REDIS_PASSWORD}@redis:6379/0"),
     ("cache.ca_file", "/etc/lipservice/tls/ca.crt"),
+    ("generator.budget", "20%"),
+    ("generator.service_budgets", "{shop: 10%}"),
     ("control_plane.endpoint", "http://control-plane:8000"),
     ("control_plane.token", "${env:LIPSERVICE_TOKEN}"),
     ("control_plane.ca_file", "/etc/lipservice/tls/ca.crt"),

@@ -5,7 +5,7 @@ mod cardinality;
 mod conservation;
 mod patterns;
 mod sampling;
-mod sink;
+pub mod sink;
 mod summaries;
 mod trial;
 

@@ -12,6 +12,7 @@ pub mod diff;
 mod events;
 mod explain;
 mod extract;
+mod generator;
 mod guard;
 mod operate;
 mod page;
@@ -24,8 +25,8 @@ mod statistics;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -45,6 +46,7 @@ use crate::telemetry::{MetricSink, MetricSource};
 use config::ApiConfig;
 
 pub use events::{Event, Events};
+pub use generator::Loop;
 pub use operate::random as token_randomness;
 pub use policies::{ActivateVersion, RollBack, WriteVersion};
 pub use problem::Problem;
@@ -71,6 +73,7 @@ pub struct Api {
     limits: Limits,
     sampling: (Settings, Option<Band>),
     local: Local,
+    generator: OnceLock<Arc<dyn Loop>>,
     config: ApiConfig,
     rollout: RolloutConfig,
     driver: Arc<Driver>,
@@ -121,6 +124,7 @@ impl Api {
             limits,
             sampling,
             local,
+            generator: OnceLock::new(),
             config,
             rollout,
             driver,
@@ -132,6 +136,11 @@ impl Api {
         });
         let writing = statistics::write(Arc::clone(&api), queue, stop);
         (api, writing)
+    }
+
+    /// Shows the loop that runs in this process; to be said once.
+    pub fn set_generator(&self, generator: Arc<dyn Loop>) {
+        let _first_stays = self.generator.set(generator);
     }
 
     /// What happens, for those who want to tell or hear.

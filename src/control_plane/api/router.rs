@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{Failure, Kind, Problem};
-use super::{Api, active, events, explain, guard, operate, policies, rollouts, statistics};
+use super::{Api, active, events, explain, generator, guard, operate, policies, rollouts, statistics};
 
 /// Problems any operation may answer with.
 const PROBLEMS: [Kind; 12] = [
@@ -59,6 +59,8 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(operate::anomalies))
         .routes(routes!(explain::explain))
         .routes(routes!(events::events))
+        .routes(routes!(generator::status))
+        .routes(routes!(generator::runs, generator::ask))
         .routes(routes!(operate::status))
         .routes(routes!(operate::tokens, operate::create_token))
         .routes(routes!(operate::revoke_token))

@@ -5,8 +5,8 @@
 //! a change and its line in the audit log are one transaction; a version, once written, never changes.
 //! Never: judges a policy, compiles it, or talks to a network other than the database.
 //!
-//! `versions` and `activation` hold policies, `rollouts` how a version comes in force, `tokens` who may ask, `audit` who
-//! did what, `ingest`, `levels`, `query` and `rollup` statistics, `replicas` who runs, `leader` who leads.
+//! `versions` and `activation` hold policies, `rollouts` how a version comes in force, `runs` the loop's runs, `tokens` who
+//! may ask, `audit` who did what, `ingest`, `levels`, `query` and `rollup` statistics, `replicas` who runs, `leader` who leads.
 
 mod activation;
 mod anomalies;
@@ -21,6 +21,7 @@ mod query;
 mod replicas;
 mod rollouts;
 mod rollup;
+mod runs;
 mod sql;
 mod time;
 mod tokens;
@@ -45,7 +46,7 @@ pub use rollouts::{ArmRow, InForce, NewRollout, RolloutChange, RolloutRow, Trial
 pub use rollup::{Retention, RollUp};
 pub use time::Timestamp;
 pub use tokens::{MAX_TOKENS, NewToken, Scope, Token, digest_of};
-pub use versions::{GLOBAL, NewVersion, Version, VersionOrigin, document_from};
+pub use versions::{GENERATED, GLOBAL, NewVersion, Version, VersionOrigin, document_from};
 
 use crate::clock::Clock;
 use config::StoreConfig;

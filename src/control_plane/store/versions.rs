@@ -20,6 +20,9 @@ const VERSIONS_AT_ONCE: usize = 200;
 /// The service that stands for all services.
 pub const GLOBAL: &str = "";
 
+/// The set of policies that the loop writes, for all services. No service can be called that.
+pub const GENERATED: &str = "*generated";
+
 /// Who wrote a version.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -130,7 +133,11 @@ pub fn document_from(text: Option<&String>) -> Result<Value, StoreError> {
 
 /// How a service is called in targets and messages.
 pub(super) fn target(service: &str) -> String {
-    if service == GLOBAL { "global".to_owned() } else { format!("service:{service}") }
+    match service {
+        GLOBAL => "global".to_owned(),
+        GENERATED => "generated".to_owned(),
+        _ => format!("service:{service}"),
+    }
 }
 
 impl Store {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
+use super::take::alone;
 use super::trial::{Counted, Mode, Trial, TrialEntry};
 use super::{Pipeline, Wiring};
 use crate::clock::UnixNanos;
@@ -23,7 +24,6 @@ use crate::data_plane::sampler::summary::put_threshold;
 use crate::data_plane::sampler::threshold::RANDOMNESS_RANGE;
 use crate::data_plane::sampler::{Boosts, Decision, Facts, Incoming, ThresholdText, decide as decide_record};
 use crate::data_plane::signature::{Signature, Signer};
-use crate::data_plane::view::wire::put_len_field;
 use crate::data_plane::view::{
     Action, AnyValueRef, LogIndex, RecordRef, ResourceRef, ResourceSpan, ScopeRef, Span, SplicePlan, ViewError,
 };
@@ -124,22 +124,22 @@ impl Scratch {
 }
 
 /// What stays the same over a batch.
-struct Batch<'a> {
-    pipeline: &'a Pipeline,
+pub(super) struct Batch<'a> {
+    pub(super) pipeline: &'a Pipeline,
     wiring: &'a Wiring,
-    policy: &'a CompiledPolicy,
+    pub(super) policy: &'a CompiledPolicy,
     trial: Option<&'a Trial>,
     boosts: &'a Boosts,
     body: &'a [u8],
     index: &'a LogIndex,
     now: UnixNanos,
-    window: u64,
+    pub(super) window: u64,
 }
 
 /// What stays the same over a scope block.
-struct Block<'a> {
-    resource: ResourceRef<'a>,
-    scope: ScopeRef<'a>,
+pub(super) struct Block<'a> {
+    pub(super) resource: ResourceRef<'a>,
+    pub(super) scope: ScopeRef<'a>,
     service: u32,
 }
 
@@ -353,13 +353,15 @@ impl Batch<'_> {
         block: &Block<'_>,
         facts: Facts,
     ) -> (Decision, Resolution) {
-        let Scratch { cells, signer, matches, .. } = scratch;
+        let Scratch { cells, signer, matches, rng, .. } = scratch;
         let (record, key) = (subject.record, subject.key(block));
         let bytes = record.span.field.len() as u64;
         loop {
             let texts = || self.texts(signer, record, block, (policy, matches));
             let cell = cells.get(key, || self.pipeline.table.cell(key, subject.grouping.signature, texts));
+            let mut offered = None;
             let decided = cell.record(self.window, self.now, bytes, |sight| {
+                offered = cell.offer(sight.seen).then_some(sight.seen);
                 let mut resolution = Resolution::UNMATCHED;
                 let ask = || {
                     let randomness = facts.incoming.randomness;
@@ -374,7 +376,12 @@ impl Batch<'_> {
                 (decision.keep, cause, (decision, resolution))
             });
             match decided {
-                Some(decided) => return decided,
+                Some(decided) => {
+                    if let Some(seen) = offered {
+                        self.hand_over(cell, seen, rng, (record, block), (policy, matches));
+                    }
+                    return decided;
+                }
                 None => cells.forget(key),
             }
         }
@@ -395,17 +402,7 @@ impl Batch<'_> {
             let pattern = self.policy.catalogue().find(&signer.template(record));
             return (pattern.map_or(template, |pattern| cut(&pattern.template, MAX_TEMPLATE_BYTES)), example);
         }
-        // An edit of its own: the record may yet be dropped, and must then leave no trace in its block.
-        let mut edit = Edit::default();
-        edit.begin_resource(block.resource.message());
-        edit.begin_scope(block.scope.message());
-        edit.begin_record(record.payload());
-        policy.apply(matches, &mut edit);
-        let message = edit.record().unwrap_or(record.payload());
-        let (mut scope_logs, mut resource_logs, mut request) = (Vec::new(), Vec::new(), Vec::new());
-        put_len_field(&mut scope_logs, 2, message);
-        put_len_field(&mut resource_logs, 2, &scope_logs);
-        put_len_field(&mut request, 1, &resource_logs);
+        let request = alone(record, block, (policy, matches));
         let mut index = LogIndex::default();
         match index.read(&request) {
             Ok(()) if !index.records.is_empty() => texts(signer, index.record(&request, 0)),

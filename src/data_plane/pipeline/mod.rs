@@ -12,9 +12,10 @@ pub mod explain;
 mod report;
 mod summaries;
 pub mod trial;
+mod take;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -27,6 +28,7 @@ use crate::data_plane::ledger::{Arm, Ledger, Tally};
 use crate::data_plane::pattern::Sightings;
 use crate::data_plane::policy::{CompiledPolicy, threshold_of};
 use crate::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
+use crate::data_plane::reservoir::Reservoir;
 use crate::data_plane::sampler::config::{ProtectSeverity, SamplerConfig};
 use crate::data_plane::sampler::{Boosts, Settings};
 use crate::data_plane::window::{Band, PatternTable};
@@ -108,6 +110,7 @@ pub struct Pipeline {
     pub sightings: Sightings,
     /// The books.
     pub ledger: Ledger,
+    reservoir: OnceLock<Arc<Reservoir>>,
     policy: ArcSwap<CompiledPolicy>,
     trial: ArcSwapOption<Trial>,
     boosts: ArcSwap<Boosts>,
@@ -124,6 +127,7 @@ impl Pipeline {
             table,
             sightings: Sightings::default(),
             ledger: Ledger::default(),
+            reservoir: OnceLock::new(),
             policy: ArcSwap::from_pointee(policy),
             trial: ArcSwapOption::empty(),
             boosts: ArcSwap::default(),
@@ -131,6 +135,11 @@ impl Pipeline {
             draining: AtomicBool::new(false),
             idle_scratch: Mutex::default(),
         }
+    }
+
+    /// Hands some records of each pattern to `reservoir` from now on; to be said once, before the first record.
+    pub fn keep_in(&self, reservoir: Arc<Reservoir>) {
+        let _first_stays = self.reservoir.set(reservoir);
     }
 
     /// The policy in force.

@@ -7,6 +7,7 @@
 //! Never: decides.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -146,6 +147,8 @@ pub struct Cell {
     /// One body, cut to a bound.
     pub example: Box<str>,
     state: Mutex<State>,
+    /// After how many records one is offered to the reservoir.
+    due: AtomicU64,
 }
 
 impl Cell {
@@ -153,7 +156,28 @@ impl Cell {
     pub fn new(service: Arc<Service>, band: Band, grouping: Option<Grouping>, texts: (Box<str>, Box<str>)) -> Self {
         let pattern = grouping.map(|grouping| grouping.pattern);
         let signature = grouping.map(|grouping| grouping.signature);
-        Cell { service, band, pattern, signature, template: texts.0, example: texts.1, state: Mutex::default() }
+        Cell {
+            service,
+            band,
+            pattern,
+            signature,
+            template: texts.0,
+            example: texts.1,
+            state: Mutex::default(),
+            due: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the record after `seen` others is offered to the reservoir. Says so once, then waits for
+    /// [`Cell::offer_after`]: without a reservoir this costs a comparison a record.
+    #[inline]
+    pub fn offer(&self, seen: u64) -> bool {
+        self.due.load(Ordering::Relaxed) <= seen && self.due.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
+    }
+
+    /// Offers a record again after `seen` records.
+    pub fn offer_after(&self, seen: u64) {
+        self.due.store(seen, Ordering::Relaxed);
     }
 
     /// Asks `decide` about one record of `bytes` bytes and counts the answer. `window` is the index of the running
