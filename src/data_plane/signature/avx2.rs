@@ -63,12 +63,10 @@ fn classify(block: &[u8; 64]) -> [u64; CLASSES] {
         let is = _mm256_and_si256(_mm256_shuffle_epi8(members, col), row);
         _mm256_movemask_epi8(_mm256_cmpeq_epi8(is, row)) as u32
     };
-    let mut sets = [0; CLASSES];
-    for k in 0..CLASSES {
-        let members = table(&MEMBERS[k]);
-        sets[k] = u64::from(bits(members, col_a, row_a)) | u64::from(bits(members, col_b, row_b)) << 32;
-    }
-    sets
+    MEMBERS.each_ref().map(|members| {
+        let members = table(members);
+        u64::from(bits(members, col_a, row_a)) | u64::from(bits(members, col_b, row_b)) << 32
+    })
 }
 
 #[cfg(test)]

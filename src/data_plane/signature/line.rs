@@ -177,7 +177,7 @@ impl Line {
     #[inline(always)]
     fn put(&mut self, block: usize, sets: [u64; CLASSES]) {
         for (set, bits) in self.sets.iter_mut().zip(sets) {
-            if let Some(room) = set[block * 8 & (ROOM / 8 - 1)..].first_chunk_mut() {
+            if let Some(room) = set[(block * 8) & (ROOM / 8 - 1)..].first_chunk_mut() {
                 *room = bits.to_le_bytes();
             }
         }

@@ -1,7 +1,7 @@
 //! Words that vary for what stands around them.
 //!
 //! Purpose: units, names behind `user` and other nouns, names between prepositions (`spec/signature.md`, 2.7).
-//! Promises: a word that none of this asks for is passed with one branch.
+//! Promises: a word that none of this asks for is told by one table and one branch; most are not even brought here (`scan`).
 //! Never: looks further than two words back and one ahead.
 
 use super::line::{DIGIT, SPACE, is};

@@ -1,8 +1,9 @@
 //! Finds what varies in a line.
 //!
-//! Purpose: walk a line from run to run and mark to mark (`spec/signature.md`, 2.3 and 2.6) and collect its variable
-//! stretches; `marks` and `names` hold the rules that look around.
-//! Promises: linear in the line; bytes that no rule asks for are not visited one by one; no regex, no allocation.
+//! Purpose: walk a line window by window, from run to run and mark to mark (`spec/signature.md`, 2.3 and 2.6), and collect
+//! its variable stretches; `marks` and `names` hold the rules that look around.
+//! Promises: linear in the line; bytes that no rule asks for are not visited one by one, and a word that means nothing is
+//! passed without a look at what stands around it; no regex, no allocation.
 //! Never: looks at another line, or writes.
 
 use super::line::{DIGIT, FRONT, LETTER, Line, POINT, RUN, SLASH, SPACE, is};
