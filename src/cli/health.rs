@@ -27,6 +27,7 @@ pub struct Args {
 /// # Errors
 /// When there is no answer, or another one.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(LIMIT);
     let asked = block_on(async { Ok(client.build()?.get(&args.url).send().await?.status()) });
     let status = asked.with_context(|| format!("{} does not answer", args.url))?;

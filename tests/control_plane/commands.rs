@@ -143,3 +143,16 @@ async fn the_first_token_is_made_on_the_store() {
     }
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_container_without_a_shell_asks_for_its_health() {
+    let server = Server::over(&super::store::at("sqlite::memory:"), config(), Clock::System).await;
+    let (status, out, error) = run(&["health", "--url", &server.url("/health/ready")]).await;
+    assert_eq!((status, out.as_str(), error.as_str()), (0, "", ""));
+    let (status, _, error) = run(&["health", "--url", &server.url("/v1/nothing")]).await;
+    assert!(status == 1 && error.contains("answers 404"), "{status} {error}");
+    let url = server.url("/health/ready");
+    server.stop().await;
+    let (status, _, error) = run(&["health", "--url", &url]).await;
+    assert!(status == 1 && error.contains("does not answer"), "{status} {error}");
+}

@@ -138,8 +138,9 @@ pub fn postgres() -> Option<Server> {
     Some(Server::start(directory, ["INT", "QUIT"], port, serve))
 }
 
-/// A Redis server of its own, with a password; `None`, said loudly, where there is none.
-pub fn redis(password: &str) -> Option<Server> {
+/// A Redis server of its own, with a password; `None`, said loudly, where there is none. With files of a certificate and its
+/// key it speaks TLS alone.
+pub fn redis(password: &str, tls: Option<[&Path; 2]>) -> Option<Server> {
     let Some(program) = program("redis-server", "/nonexistent") else {
         missing("Redis");
         return None;
@@ -147,13 +148,23 @@ pub fn redis(password: &str) -> Option<Server> {
     let (directory, port) = (directory("redis"), free_port());
     let mut serve = vec![program.to_string_lossy().into_owned()];
     let folder = directory.to_string_lossy().into_owned();
-    for (setting, value) in [
-        ("--port", &*port.to_string()),
+    let (port_text, tls) = (port.to_string(), tls.map(|files| files.map(|file| file.to_string_lossy().into_owned())));
+    let ports = match &tls {
+        None => vec![("--port", &*port_text)],
+        Some([certificate, key]) => vec![
+            ("--port", "0"),
+            ("--tls-port", &*port_text),
+            ("--tls-cert-file", certificate),
+            ("--tls-key-file", key),
+            ("--tls-auth-clients", "no"),
+        ],
+    };
+    for (setting, value) in ports.into_iter().chain([
         ("--bind", "127.0.0.1"),
         ("--dir", &folder),
         ("--save", ""),
         ("--requirepass", password),
-    ] {
+    ]) {
         serve.extend([setting.to_owned(), value.to_owned()]);
     }
     Some(Server::start(directory, ["TERM", "KILL"], port, serve))

@@ -84,6 +84,7 @@ impl Cache {
     /// [`CacheError`]. The URL does not show in it.
     pub fn new(config: &CacheConfig) -> Result<Option<Arc<Cache>>, CacheError> {
         let Some(url) = &config.url else { return Ok(None) };
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = match &config.ca_file {
             None => Client::open(url.expose()),
             Some(path) => {
