@@ -9,6 +9,7 @@
 mod adapters;
 mod anomalies;
 mod control;
+mod feed;
 mod patterns;
 mod policies;
 mod reload;
@@ -42,7 +43,7 @@ use crate::telemetry::{MetricSource, PatternSource};
 
 use adapters::{Forwarders, Limit};
 use anomalies::Anomalies;
-use control::Control;
+use control::{Control, Plane};
 use patterns::Learner;
 use policies::Policies;
 pub use report::{ExporterReport, Report};
@@ -161,11 +162,17 @@ impl Gateway {
         // What the file of patterns holds is in force before the first record.
         learner.learn(&policies, &pipeline, clock.now());
 
-        let control = Control::start(&config, &pipeline, &policies, &clock).await?;
+        let anomalies = Arc::new(Anomalies::new(&config.anomalies));
+        let plane = Plane {
+            pipeline: Arc::clone(&pipeline),
+            policies: Arc::clone(&policies),
+            anomalies: Arc::clone(&anomalies),
+            clock: clock.clone(),
+        };
+        let control = Control::start(&config, plane).await?;
         let (health, health_seen) = server::health();
         let background = Shutdown::new();
         let sources = Sources::new();
-        let anomalies = Arc::new(Anomalies::new(&config.anomalies));
         sources.set_anomalies(Arc::clone(&anomalies) as _);
         let mut gateway = Gateway {
             config,
@@ -246,6 +253,11 @@ impl Gateway {
     /// Mines and publishes patterns now, without waiting for the interval. Blocks as long as that takes.
     pub fn learn_patterns(&self) {
         self.learner.learn(&self.policies, &self.pipeline, self.clock.now());
+    }
+
+    /// Looks at the rates of patterns now, without waiting for the window's end.
+    pub fn watch_rates(&self) {
+        watch_rates(&self.pipeline, &self.anomalies, &self.clock);
     }
 
     /// What became of every record so far.
@@ -330,7 +342,7 @@ impl Gateway {
         let (anomalies, clock) = (Arc::clone(&self.anomalies), self.clock.clone());
         let every = tick(sampler.window.interval.0, stop, move || {
             // First what is counted, then what is forgotten.
-            anomalies.step(&pipeline, &pipeline.table.snapshot(clock.now(), usize::MAX));
+            watch_rates(&pipeline, &anomalies, &clock);
             let _forgotten = pipeline.evict_idle();
         });
         self.tasks.push(tokio::spawn(every));
@@ -351,6 +363,10 @@ impl Gateway {
         sources.extend(self.control.sources());
         self.sources.replace(sources, Some(Arc::clone(&self.pipeline) as Arc<dyn PatternSource>));
     }
+}
+
+fn watch_rates(pipeline: &Pipeline, anomalies: &Anomalies, clock: &Clock) {
+    anomalies.step(pipeline, &pipeline.table.snapshot(clock.now(), usize::MAX));
 }
 
 /// The sampler's settings; without the processor nothing is dropped and nothing is summarised, records are counted.

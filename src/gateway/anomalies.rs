@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use parking_lot::Mutex;
 use serde_json::json;
 
+use crate::clock::UnixNanos;
 use crate::control_plane::analysis::anomaly::{Anomaly, AnomalyConfig, BoostPlan, Detector, Event, Kind, Losses};
 use crate::control_plane::analysis::frequency::Frames;
 use crate::control_plane::analysis::frequency::frame::Step;
@@ -59,6 +60,13 @@ impl Anomalies {
         let mut state = self.state.lock();
         state.config = config.clone();
         state.detector.configure(config.clone());
+    }
+
+    /// What goes on and what ended lately, as of the last window.
+    pub(super) fn found(&self) -> (UnixNanos, Vec<Anomaly>) {
+        let state = self.state.lock();
+        let detector = &state.detector;
+        (detector.last().unwrap_or(0), detector.ongoing().chain(detector.ended()).cloned().collect())
     }
 
     /// Looks at the windows as they stand and publishes the boosts that follow.

@@ -3,5 +3,6 @@
 mod api;
 mod commands;
 mod faults;
+mod feed;
 mod replicas;
 mod store;

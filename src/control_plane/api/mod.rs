@@ -48,7 +48,7 @@ pub use policies::{ActivateVersion, RollBack, WriteVersion};
 pub use problem::Problem;
 pub use router::{openapi, router};
 pub use serve::{Bound, ServeError};
-pub use statistics::Report;
+pub use statistics::{MAX_ANOMALIES, Report};
 
 /// Clients whose rates are remembered.
 const MAX_CLIENTS: usize = 100_000;

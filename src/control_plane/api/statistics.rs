@@ -16,12 +16,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::{CanIngest, CanRead};
+use super::events::Event;
 use super::extract::{At, Body, Params, shown};
 use super::page::{self, Page, PageParams};
 use super::problem::{Failure, Kind};
 use crate::control_plane::store::{
-    Batch, Bucket, Ingested, MAX_BATCH_ROWS, PatternId, PatternQuery, PatternStats, Replica, SeriesQuery, Sort, Store,
-    Timestamp,
+    AnomalyRow, Batch, Bucket, Ingested, MAX_BATCH_ROWS, PatternId, PatternQuery, PatternStats, Replica, SeriesQuery,
+    Sort, Store, StoreError, Timestamp,
 };
 use crate::shutdown::Shutdown;
 
@@ -31,6 +32,8 @@ const QUEUE: usize = 1024;
 const MAX_TRANSACTION_ROWS: usize = 20_000;
 /// Batches of one report.
 const MAX_BATCHES: usize = 100;
+/// Anomalies of one report.
+pub const MAX_ANOMALIES: usize = 1000;
 /// The span of a question that names none.
 const DEFAULT_SPAN: Duration = Duration::from_secs(3600);
 /// Buckets of one answer at most.
@@ -46,6 +49,10 @@ pub struct Report {
     /// Counts. Each batch is stored whole, once.
     #[schema(max_items = 100)]
     pub batches: Vec<Batch>,
+    /// What is new of anomalies; each is known by its id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 1000)]
+    pub anomalies: Vec<AnomalyRow>,
 }
 
 /// A report on its way into the store.
@@ -88,13 +95,19 @@ fn rows_of(incoming: &Incoming) -> usize {
 }
 
 async fn store(api: &Api, waiting: Vec<Incoming>) {
-    let (mut batches, mut replicas, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut batches, mut replicas, mut anomalies, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for Incoming { report, done } in waiting {
         answers.push((report.batches.len(), done));
         batches.extend(report.batches);
+        let sender = report.replica.as_ref().map(|replica| replica.id.clone()).unwrap_or_default();
+        anomalies.extend(report.anomalies.into_iter().map(|row| AnomalyRow { replica: sender.clone(), ..row }));
         replicas.extend(report.replica.filter(|replica| api.is_news(replica)));
     }
-    match api.store.ingest(&batches, &replicas).await {
+    let stored = match api.note_anomalies(&anomalies).await {
+        Ok(()) => api.store.ingest(&batches, &replicas).await,
+        Err(error) => Err(error),
+    };
+    match stored {
         Ok(ingested) => {
             let mut was_added = ingested.was_added.iter().copied();
             let mut stored = batches.iter();
@@ -123,6 +136,18 @@ async fn store(api: &Api, waiting: Vec<Incoming>) {
 }
 
 impl Api {
+    /// Stores what is told of anomalies, and tells those who listen what is new of it.
+    async fn note_anomalies(&self, anomalies: &[AnomalyRow]) -> Result<(), StoreError> {
+        if anomalies.is_empty() {
+            return Ok(());
+        }
+        let changes = self.store.note_anomalies(anomalies).await?;
+        for (change, anomaly) in changes.into_iter().flatten() {
+            self.events.publish(Event::Anomaly { change, anomaly: Box::new(anomaly) });
+        }
+        Ok(())
+    }
+
     /// Stores a report.
     pub async fn ingest(&self, report: Report) -> Result<Ingested, Failure> {
         let (done, answer) = oneshot::channel();
@@ -144,8 +169,15 @@ pub async fn ingest(
     if report.batches.len() > MAX_BATCHES {
         return wrong(format!("batches: {}, more than {MAX_BATCHES}", report.batches.len()));
     }
+    if report.anomalies.len() > MAX_ANOMALIES {
+        return wrong(format!("anomalies: {}, more than {MAX_ANOMALIES}", report.anomalies.len()));
+    }
+    let is_id = |id: &str| (1..=128).contains(&id.len()) && !id.contains('\0');
+    if !report.anomalies.iter().all(|anomaly| is_id(&anomaly.id)) {
+        return wrong("anomalies: an id has 1 to 128 bytes".into());
+    }
     for batch in &report.batches {
-        if batch.id.is_empty() || batch.id.len() > 128 || batch.id.contains('\0') {
+        if !is_id(&batch.id) {
             return wrong("batches: an id has 1 to 128 bytes".into());
         }
         if batch.rows.len() > MAX_BATCH_ROWS {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
+use super::tap::Tapped;
 use super::{Pipeline, Wiring};
 use crate::clock::UnixNanos;
 use crate::data_plane::exporter::Outgoing;
@@ -119,6 +120,8 @@ struct Batch<'a> {
     index: &'a LogIndex,
     now: UnixNanos,
     window: u64,
+    /// The record whose decision somebody wants to see.
+    tapped: Option<usize>,
 }
 
 /// What stays the same over a scope block.
@@ -139,7 +142,8 @@ pub(super) fn decide(
     let now = pipeline.clock.now();
     let window = pipeline.table.window_at(now);
     let index = std::mem::take(&mut scratch.index);
-    let batch = Batch { pipeline, wiring, policy, boosts, body: &request.body, index: &index, now, window };
+    let tapped = pipeline.tap.pick(index.records.len(), || scratch.rng.next_u64());
+    let batch = Batch { pipeline, wiring, policy, boosts, body: &request.body, index: &index, now, window, tapped };
     scratch.patterns.begin(policy.catalogue());
     for (i, span) in index.resources.iter().enumerate() {
         batch.resource(scratch, i as u32, span, request.token.as_ref());
@@ -237,9 +241,29 @@ impl Batch<'_> {
         if !scratch.matches.is_empty() {
             self.policy.count(&scratch.matches, &resolution, decision.keep);
         }
+        if self.tapped == Some(i) {
+            self.tap(key, signature, &decision);
+        }
         scratch.entry.add(decision.keep, decision.reason, decision.policy, bytes);
         let action = if decision.keep { self.kept(scratch, record, decision.threshold) } else { Action::Drop };
         scratch.plan.actions.push(action);
+    }
+
+    /// Leaves a decision for those who watch.
+    #[cold]
+    fn tap(&self, key: PatternKey, signature: Signature, decision: &Decision) {
+        self.pipeline.tap.note(|| {
+            Some(Tapped {
+                at: self.now,
+                service: self.pipeline.table.service_at(key.service)?,
+                band: key.band,
+                signature,
+                pattern: key.pattern,
+                policy: decision.policy.map(|index| Arc::clone(&self.policy.policy(index).id)),
+                keep: decision.keep,
+                reason: decision.reason.as_str(),
+            })
+        });
     }
 
     /// Looks the pattern of a signature up; once a signature and catalogue, while the cache has room. Returns its template

@@ -11,6 +11,7 @@ mod batch;
 pub mod explain;
 mod report;
 mod summaries;
+pub mod tap;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,6 +32,7 @@ use crate::data_plane::sampler::{Boosts, Settings};
 use crate::data_plane::window::{Band, PatternTable};
 
 use batch::Scratch;
+use tap::Tap;
 
 /// How long a client is asked to wait when a queue is full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -104,6 +106,8 @@ pub struct Pipeline {
     pub table: PatternTable,
     /// Templates on their way to the miner.
     pub sightings: Sightings,
+    /// Single decisions on their way to people who watch.
+    pub tap: Tap,
     /// The books.
     pub ledger: Ledger,
     policy: ArcSwap<CompiledPolicy>,
@@ -120,6 +124,7 @@ impl Pipeline {
             clock,
             table,
             sightings: Sightings::default(),
+            tap: Tap::default(),
             ledger: Ledger::default(),
             policy: ArcSwap::from_pointee(policy),
             boosts: ArcSwap::default(),

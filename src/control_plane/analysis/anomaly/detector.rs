@@ -138,6 +138,11 @@ impl Detector {
         });
     }
 
+    /// The end of the last frame.
+    pub fn last(&self) -> Option<UnixNanos> {
+        self.last
+    }
+
     /// Anomalies that go on, oldest first.
     pub fn ongoing(&self) -> impl Iterator<Item = &Anomaly> {
         self.book.ongoing().map(|(_, anomaly)| anomaly)
