@@ -162,7 +162,7 @@ impl Gateway {
         // What the file of patterns holds is in force before the first record.
         learner.learn(&policies, &pipeline, clock.now());
 
-        let anomalies = Arc::new(Anomalies::new(&config.anomalies));
+        let anomalies = Arc::new(Anomalies::new(&config.anomalies, pipeline.table.window_seconds()));
         let plane = Plane {
             pipeline: Arc::clone(&pipeline),
             policies: Arc::clone(&policies),
@@ -338,6 +338,7 @@ impl Gateway {
             });
             self.tasks.push(tokio::spawn(every));
         }
+        self.tasks.push(tokio::spawn(Arc::clone(&self.anomalies).keep(stop.clone())));
         let pipeline = Arc::clone(&self.pipeline);
         let (anomalies, clock) = (Arc::clone(&self.anomalies), self.clock.clone());
         let every = tick(sampler.window.interval.0, stop, move || {

@@ -114,3 +114,44 @@ async fn a_gateway_tells_the_control_plane_it_follows() {
     watched.gateway.shutdown(PATIENCE).await;
     control.shutdown(PATIENCE).await;
 }
+
+#[tokio::test]
+async fn rates_and_patterns_outlive_a_process() {
+    let fake = FakePostHog::start().await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("rates");
+    let patterns = home.path().join("patterns.json");
+    let sampler = format!("patterns: {{file: '{}'}}", patterns.display());
+    let base = crate::gateway::yaml(&fake, &sampler, "");
+    let yaml = format!("{base}anomalies: {{state_file: '{}'}}\n", file.display());
+    let watched = Watched::start(&yaml, START).await;
+    watched.windows(70, &USUAL);
+    watched.windows(2, &WITH_NEW);
+    let listed = |watched: &Watched| {
+        let url = format!("http://{}/anomalies", watched.gateway.metrics_addr().unwrap());
+        async { client().get(url).send().await.unwrap().json::<Value>().await.unwrap() }
+    };
+    let before = listed(&watched).await;
+    assert_eq!(before["ongoing"][0]["kind"], "new_pattern");
+    let now = watched.clock.now();
+    watched.gateway.shutdown(PATIENCE).await;
+
+    // After a restart the anomaly goes on, and patterns that were known are no news.
+    let watched = Watched::start(&yaml, now).await;
+    let after = listed(&watched).await;
+    assert_eq!((&after["ongoing"], &after["watched"]), (&before["ongoing"], &before["watched"]));
+    watched.windows(5, &WITH_NEW);
+    assert_eq!(listed(&watched).await["ongoing"].as_array().unwrap().len(), 1);
+    watched.gateway.shutdown(PATIENCE).await;
+
+    // A file that cannot be used costs what was known, and nothing else.
+    std::fs::write(&file, b"LIPRATES\x01\0\0\0nonsense").unwrap();
+    let watched = Watched::start(&yaml, now).await;
+    assert_eq!(listed(&watched).await["watched"]["patterns"], 0);
+    assert!(watched.gateway.metrics_text().contains("lipservice_anomalies_file_failures 1"));
+    watched.windows(3, &USUAL);
+    watched.gateway.shutdown(PATIENCE).await;
+    let watched = Watched::start(&yaml, now).await;
+    assert_eq!(listed(&watched).await["watched"]["patterns"], 2, "the file was written anew");
+    watched.gateway.shutdown(PATIENCE).await;
+}

@@ -2,7 +2,9 @@
 
 mod api;
 mod commands;
+mod described;
 mod faults;
 mod feed;
+mod fleet;
 mod replicas;
 mod store;

@@ -119,7 +119,7 @@ pub async fn audit(
     State(api): State<Arc<Api>>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Page<AuditEntry>>, Failure> {
-    let limit = page.limit();
+    let limit = page.limit()?;
     let entries = api.store.audit_log(page.after()?, limit + 1).await?;
     Ok(Json(Page::new(entries, limit, |entry| entry.seq)))
 }
@@ -159,7 +159,7 @@ pub async fn anomalies(
     State(api): State<Arc<Api>>,
     Params(params): Params<AnomalyParams>,
 ) -> Result<Json<Page<AnomalyRow>>, Failure> {
-    let limit = page::limit(params.limit);
+    let limit = page::limit(params.limit)?;
     let clean = |text: String| text.replace('\0', "\u{fffd}");
     let before: Option<(Timestamp, String)> = page::after(params.cursor.as_deref())?;
     let query = AnomalyQuery {

@@ -36,6 +36,8 @@ const MAX_BATCHES: usize = 100;
 pub const MAX_ANOMALIES: usize = 1000;
 /// The span of a question that names none.
 const DEFAULT_SPAN: Duration = Duration::from_secs(3600);
+/// Longest bucket that can be asked for: a year.
+const MAX_STEP_SECONDS: u32 = 31_536_000;
 /// Buckets of one answer at most.
 const MAX_BUCKETS: i64 = 1500;
 
@@ -250,7 +252,7 @@ pub async fn patterns(
         Some(after) => (after.from, after.to),
         None => span(&api.store, params.from, params.to)?,
     };
-    let (limit, sort) = (page::limit(params.limit), params.sort.unwrap_or_default());
+    let (limit, sort) = (page::limit(params.limit)?, params.sort.unwrap_or_default());
     let query = PatternQuery {
         service: params.service.map(|text| clean(&text)),
         severity: params.severity.map(|text| clean(&text)),
@@ -314,9 +316,9 @@ pub struct SeriesParams {
     /// Counts before here; now when left out.
     #[serde(default)]
     to: Option<Timestamp>,
-    /// Seconds of a bucket, a multiple of 10; made longer when there would be more than 1500.
+    /// Seconds of a bucket, rounded up to a multiple of 10; made longer when there would be more than 1500.
     #[serde(default)]
-    #[param(minimum = 10)]
+    #[param(minimum = 1, maximum = 31_536_000)]
     step: Option<u32>,
 }
 
@@ -339,7 +341,7 @@ pub async fn series(
 ) -> Result<Json<Series>, Failure> {
     let (from, to) = span(&api.store, params.from, params.to)?;
     let least = (to.secs() - from.secs()) / MAX_BUCKETS + 1;
-    let step = i64::from(params.step.unwrap_or(10)).max(least);
+    let step = i64::from(page::within("step", params.step.unwrap_or(10), 1, MAX_STEP_SECONDS)?).max(least);
     let step = (step + 9) / 10 * 10;
     let service = params.service.map(|text| clean(&text));
     let limit = MAX_BUCKETS as u32 + 2;
@@ -364,7 +366,7 @@ pub async fn services(
     State(api): State<Arc<Api>>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Page<Service>>, Failure> {
-    let (after, limit) = (page.after::<String>()?, page.limit());
+    let (after, limit) = (page.after::<String>()?, page.limit()?);
     let names = api.store.services(after.map(|name| clean(&name)).as_deref(), limit + 1).await?;
     let view = api.mirror.view();
     let active = |name: &str| {

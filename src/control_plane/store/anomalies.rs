@@ -24,7 +24,7 @@ const MAX_NAME_BYTES: usize = 256;
 /// Longest subject, in bytes.
 const MAX_SUBJECT_BYTES: usize = 2048;
 
-/// An anomaly.
+/// An anomaly. Long texts are cut.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AnomalyRow {
@@ -32,14 +32,11 @@ pub struct AnomalyRow {
     #[schema(min_length = 1, max_length = 128)]
     pub id: String,
     /// `new_pattern`, `deploy`, `spike`, `silence` or `severity_shift`.
-    #[schema(max_length = 256)]
     pub kind: String,
     /// Whose records.
-    #[schema(max_length = 256)]
     pub service: String,
     /// Their pattern; null when it concerns the whole service.
     #[serde(default)]
-    #[schema(max_length = 256)]
     pub pattern: Option<String>,
     /// The pattern's template, or the severities whose share grew. Log text: escape it where it is shown.
     #[serde(default)]
@@ -80,11 +77,9 @@ pub struct AnomalyRow {
     pub ended_at: Option<Timestamp>,
     /// Why it ended: `subsided`, `accepted`, `grouped` or `lost`; null while it goes on.
     #[serde(default)]
-    #[schema(max_length = 256)]
     pub end: Option<String>,
     /// The gateway that found it, as in `/v1/status`.
     #[serde(default)]
-    #[schema(max_length = 256)]
     pub replica: String,
 }
 
