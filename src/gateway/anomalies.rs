@@ -6,7 +6,7 @@
 //! that cannot be used is said once, and rates are then learned anew.
 //! Never: judges; see `control_plane::analysis::anomaly`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +20,7 @@ use crate::control_plane::analysis::anomaly::{
 };
 use crate::control_plane::analysis::frequency::Frames;
 use crate::control_plane::analysis::frequency::frame::Step;
+use crate::data_plane::pattern::PatternId;
 use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::threshold_of;
 use crate::data_plane::sampler::Boosts;
@@ -132,6 +133,16 @@ impl Anomalies {
         let state = self.state.lock();
         let detector = &state.detector;
         (detector.last().unwrap_or(0), detector.ongoing().chain(detector.ended()).cloned().collect())
+    }
+
+    /// Patterns that are anomalous now, by service.
+    pub(super) fn ongoing(&self) -> HashSet<(String, PatternId)> {
+        let state = self.state.lock();
+        let named = state
+            .detector
+            .ongoing()
+            .filter_map(|anomaly| Some((anomaly.service.to_string(), anomaly.pattern.as_deref()?.parse().ok()?)));
+        named.collect()
     }
 
     /// Looks at the windows as they stand and publishes the boosts that follow.

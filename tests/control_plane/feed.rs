@@ -40,7 +40,7 @@ impl Watched {
                     .unwrap();
             }
             self.clock.advance(Duration::from_secs(10));
-            self.gateway.watch_rates();
+            self.gateway.look_at_windows();
         }
     }
 }

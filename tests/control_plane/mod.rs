@@ -1,10 +1,11 @@
 //! The control plane: the store on both engines, the API, replicas, faults.
 
-mod api;
+pub mod api;
+mod cache;
 mod commands;
 mod described;
 mod faults;
 mod feed;
 mod fleet;
 mod replicas;
-mod store;
+pub mod store;

@@ -2,6 +2,7 @@
 
 mod command;
 mod evaluation;
+mod scored;
 
 #[path = "../../examples/support/judge.rs"]
 mod judge;

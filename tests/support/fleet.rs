@@ -118,6 +118,7 @@ async fn report(follower: Arc<Follower>, number: usize, habits: Habits, done: Ar
             }),
             batches: vec![Batch { id: format!("{number}-{turn}"), rows: rows(habits.patterns) }],
             anomalies: Vec::new(),
+            trial: None,
         };
         // What was not acknowledged is sent again under the same id, as gateways do.
         while follower.report(&report).await.is_err() {

@@ -39,8 +39,12 @@ pub const GROUPS: &[Group] = &[
             "data_plane::pattern::config",
             "control_plane::analysis::anomaly::config",
             "control_plane::generator::llm::config",
+            "control_plane::posthog::config",
             "control_plane::config",
+            "control_plane::cache::config",
             "control_plane::store::config",
+            "control_plane::rollout::config",
+            "control_plane::controller::config",
             "telemetry::config",
             "units",
         ],
@@ -50,6 +54,9 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane",
         may_name: &[
             "control_plane::store",
+            "control_plane::rollout",
+            "data_plane::ledger",
+            "control_plane::controller::config",
             "data_plane::pattern",
             "data_plane::pipeline",
             "data_plane::policy",
@@ -58,6 +65,21 @@ pub const GROUPS: &[Group] = &[
             "data_plane::signature",
             "data_plane::view",
             "data_plane::window",
+            "telemetry",
+            "shutdown",
+            "clock",
+            "units",
+        ],
+    },
+    // The loop: runs the generator over what it is shown, and stores the result.
+    Group {
+        module: "control_plane::controller",
+        may_name: &[
+            "control_plane",
+            "data_plane::ledger",
+            "data_plane::pattern",
+            "data_plane::policy",
+            "data_plane::reservoir",
             "telemetry",
             "shutdown",
             "clock",
@@ -73,6 +95,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::exporter",
             "data_plane::sampler",
             "data_plane::policy",
+            "data_plane::reservoir",
             "data_plane::window",
             "data_plane::pattern",
             "data_plane::signature",
@@ -137,6 +160,11 @@ pub const GROUPS: &[Group] = &[
         module: "data_plane::window",
         may_name: &["data_plane::pattern", "data_plane::signature", "data_plane::view", "telemetry", "clock", "units"],
     },
+    // Records by pattern, as counted by the windows.
+    Group {
+        module: "data_plane::reservoir",
+        may_name: &["data_plane::window", "data_plane::pattern", "telemetry", "clock", "units"],
+    },
     Group {
         module: "control_plane::analysis::anomaly",
         may_name: &["control_plane::analysis::frequency", "data_plane::window", "clock", "units"],
@@ -148,6 +176,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         module: "control_plane::analysis::report",
         may_name: &[
+            "control_plane::insights",
             "control_plane::analysis::anomaly",
             "control_plane::analysis::frequency",
             "control_plane::analysis::mining",
@@ -171,6 +200,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::ledger",
             "data_plane::sampler",
             "data_plane::policy",
+            "data_plane::reservoir",
             "data_plane::window",
             "data_plane::pattern",
             "data_plane::signature",
@@ -196,7 +226,26 @@ pub const GROUPS: &[Group] = &[
             "units",
         ],
     },
+    // Decides about versions by counts; of the data plane it knows what a trial and a document are.
+    Group {
+        module: "control_plane::rollout",
+        may_name: &[
+            "control_plane::store",
+            "control_plane::replay",
+            "data_plane::pipeline",
+            "data_plane::policy",
+            "data_plane::sampler",
+            "telemetry",
+            "clock",
+            "units",
+        ],
+    },
     Group { module: "control_plane::insights", may_name: &["clock", "units"] },
+    // Knows PostHog and OTLP. Of the data plane it reads how requests are written and times are read.
+    Group {
+        module: "control_plane::posthog",
+        may_name: &["control_plane::insights", "data_plane::policy", "data_plane::view", "clock", "units"],
+    },
     // Knows no store, no solver and no window but the names of severities: patterns come in as plain data.
     Group {
         module: "control_plane::generator::llm",

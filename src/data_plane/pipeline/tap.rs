@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 
 use crate::clock::UnixNanos;
 use crate::data_plane::pattern::PatternId;
+use crate::data_plane::policy::CompiledPolicy;
+use crate::data_plane::sampler::Decision;
 use crate::data_plane::signature::Signature;
-use crate::data_plane::window::{Band, Service};
+use crate::data_plane::window::{Band, PatternKey, Service};
 
 /// Decisions asked for at once, at most.
 const MAX_WANTED: usize = 1000;
@@ -37,6 +39,21 @@ pub struct Tapped {
     pub keep: bool,
     /// Why.
     pub reason: &'static str,
+}
+
+impl Tapped {
+    #[cold]
+    pub(super) fn new(
+        at: UnixNanos,
+        service: Arc<Service>,
+        (key, signature): (PatternKey, Signature),
+        policy: &CompiledPolicy,
+        decision: &Decision,
+    ) -> Self {
+        let (keep, reason) = (decision.keep, decision.reason.as_str());
+        let by = decision.policy.map(|index| Arc::clone(&policy.policy(index).id));
+        Tapped { at, service, band: key.band, signature, pattern: key.pattern, policy: by, keep, reason }
+    }
 }
 
 /// Where they wait to be fetched.

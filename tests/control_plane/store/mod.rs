@@ -1,6 +1,7 @@
 //! The store: one suite, run against SQLite and against a real PostgreSQL server.
 
 mod anomalies;
+mod levels;
 mod migrations;
 mod policies;
 mod statistics;
