@@ -1,8 +1,10 @@
-//! Judges the anomaly detector by a simulated world, beside a z-score and a Poisson test on the same counts.
+//! Judges the anomaly detector by simulated worlds, beside a z-score and a Poisson test on the same counts.
 //!
-//! Purpose: the figures of docs/anomalies.md: recall by base rate and by variation, delay, false alarms per service-day.
-//! Promises: the same numbers on every machine; ends with an error where the bar is missed.
-//! Run: `cargo run --release --example anomalies -- [services] [days] [seed]`
+//! Purpose: the figures of docs/anomalies.md: recall by base rate and by variation, delay, false alarms per service-day,
+//! each as a mean over seeds with its range: one world says little.
+//! Promises: the same numbers on every machine; ends with an error where the mean misses the bar. The detector was tuned
+//! on seeds 101 to 106; those reported are others.
+//! Run: `cargo run --release --example anomalies -- [services] [days] [first seed] [last seed]`
 
 #![expect(clippy::unwrap_used, reason = "what is shared with the tests fails as tests do")]
 
@@ -24,14 +26,15 @@ use score::{BANDS, Recall, Score, VARIATIONS};
 use simulator::Plan;
 
 /// The bar: spikes of patterns with at least this many records per window.
-const BAR_BASE: f64 = 30.0;
+const BAR_BASE: f64 = 10.0;
 
 fn main() -> ExitCode {
     let arguments: Vec<f64> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let argument = |index: usize, default: f64| arguments.get(index).copied().unwrap_or(default);
-    let plan = Plan {
-        seed: argument(2, 1.0) as u64,
-        services: argument(0, 40.0) as usize,
+    let (first, last) = (argument(2, 1.0) as u64, argument(3, 6.0) as u64);
+    let plan = |seed| Plan {
+        seed,
+        services: argument(0, 14.0) as usize,
         patterns: 40,
         days: argument(1, 4.0),
         quiet_days: 1.0,
@@ -47,24 +50,36 @@ fn main() -> ExitCode {
         ("Poisson, p below 1e-20", Test::Poisson(1e-20)),
         ("Poisson, p below 1e-60", Test::Poisson(1e-60)),
     ];
-    let names = ["LipService"].into_iter().chain(tests.iter().map(|(name, _)| *name));
-    let scores = score::run(plan, &AnomalyConfig::default(), tests.iter().map(|(_, test)| Plain::new(*test)).collect());
-    println!("{plan:?}\n");
+    let plain = || tests.iter().map(|(_, test)| Plain::new(*test)).collect();
+    let worlds: Vec<Vec<Score>> =
+        (first..=last).map(|seed| score::run(plan(seed), &AnomalyConfig::default(), plain())).collect();
+    println!("seeds {first} to {last}, each {:?}\n", plan(first));
     println!(
         "| detector | false alarms per service-day | precision | recall ≥ 30 | ≥ 10 | ≥ 3 |\n|---|---|---|---|---|---|"
     );
-    for (name, score) in names.zip(&scores) {
-        let (alarms, precision) = (score.false_per_service_day(), score.precision());
-        let recall = [30.0, 10.0, 3.0].map(|base| score.recall_from(base));
-        println!("| {name} | {alarms:.2} | {precision:.2} | {:.2} | {:.2} | {:.2} |", recall[0], recall[1], recall[2]);
+    let names = ["LipService"].into_iter().chain(tests.iter().map(|(name, _)| *name));
+    for (index, name) in names.enumerate() {
+        let of = |value: &dyn Fn(&Score) -> f64| spread(worlds.iter().map(|scores| value(&scores[index])));
+        let (alarms, precision) = (of(&Score::false_per_service_day), of(&Score::precision));
+        let [high, middle, low] = [30.0, 10.0, 3.0].map(|base| of(&|score: &Score| score.recall_from(base)));
+        println!("| {name} | {alarms} | {precision} | {high} | {middle} | {low} |");
     }
-    details(&scores[0]);
-    let (recall, alarms) = (scores[0].recall_from(BAR_BASE), scores[0].false_per_service_day());
+    let ours = Score::of_all(worlds.iter().map(|scores| &scores[0]));
+    details(&ours);
+    let (recall, alarms) = (ours.recall_from(BAR_BASE), ours.false_per_service_day());
     if recall >= 0.9 && alarms <= 1.0 {
         return ExitCode::SUCCESS;
     }
     eprintln!("the bar is missed: recall {recall:.3} from {BAR_BASE} records per window, {alarms:.2} false alarms");
     ExitCode::FAILURE
+}
+
+/// Mean and range.
+fn spread(values: impl Iterator<Item = f64>) -> String {
+    let values: Vec<f64> = values.collect();
+    let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
+    let (least, most) = values.iter().fold((f64::MAX, f64::MIN), |(a, b), value| (a.min(*value), b.max(*value)));
+    format!("{mean:.2} ({least:.2} to {most:.2})")
 }
 
 fn details(score: &Score) {

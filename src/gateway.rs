@@ -9,6 +9,7 @@
 mod adapters;
 mod anomalies;
 mod control;
+mod feed;
 mod generator;
 mod patterns;
 mod policies;
@@ -175,7 +176,7 @@ impl Gateway {
         // What the file of patterns holds is in force before the first record.
         learner.learn(&policies, &pipeline, clock.now());
 
-        let anomalies = Arc::new(Anomalies::new(&config.anomalies));
+        let anomalies = Arc::new(Anomalies::new(&config.anomalies, pipeline.table.window_seconds()));
         let (data, watching) = ((&pipeline, &policies), (&anomalies, reservoir.as_ref()));
         let control = Control::start(&config, data, watching, &clock).await?;
         let (health, health_seen) = server::health();
@@ -342,6 +343,7 @@ impl Gateway {
             });
             self.tasks.push(tokio::spawn(every));
         }
+        self.tasks.push(tokio::spawn(Arc::clone(&self.anomalies).keep(stop.clone())));
         let pipeline = Arc::clone(&self.pipeline);
         let (anomalies, clock) = (Arc::clone(&self.anomalies), self.clock.clone());
         let reservoir = self.reservoir.clone();

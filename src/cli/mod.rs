@@ -7,8 +7,8 @@
 mod analyze;
 mod config_args;
 mod generate;
-mod history;
 mod health;
+mod history;
 mod input;
 mod patterns;
 mod policy;

@@ -1,10 +1,11 @@
 //! `lipservice top`: the patterns of a running gateway by volume, live.
 //!
-//! Purpose: show at a glance what fills the bill and what is kept of it.
+//! Purpose: show at a glance what fills the bill, what is kept of it, and what is not usual now.
 //! Promises: asks the gateway once per interval; a lost connection is shown and retried, the last numbers stay; without
 //! a terminal, or with `--once`, prints one table and ends.
 //! Never: changes anything in the gateway; lets log text reach the terminal unfiltered.
 
+mod anomalies;
 mod model;
 mod render;
 
@@ -17,6 +18,7 @@ use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use tokio::sync::watch;
 use url::Url;
 
+use self::anomalies::{Anomalies, MAX_SHOWN};
 use self::model::{MAX_ROWS, Screen, Snapshot};
 use crate::units::Period;
 
@@ -53,9 +55,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let client = reqwest::Client::builder().timeout(TIMEOUT).build().context("cannot set up the HTTP client")?;
-    let url = patterns_url(&args.endpoint, args.limit);
+    let url = url_of(&args.endpoint, "patterns", args.limit.into());
+    let beside = url_of(&args.endpoint, "anomalies", MAX_SHOWN);
     if args.once || !std::io::stdout().is_terminal() {
-        let snapshot = runtime.block_on(fetch(&client, &url)).map_err(|problem| {
+        let snapshot = runtime.block_on(fetch(&client, &url, &beside)).map_err(|problem| {
             anyhow::anyhow!("{url}: {problem}; is the gateway running, and is this its metrics address?")
         })?;
         // A reader that left early (`| head`) is no error.
@@ -66,7 +69,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let interval = args.interval.0.max(KEY_WAIT);
     runtime.spawn(async move {
         loop {
-            let answer = fetch(&client, &url).await;
+            let answer = fetch(&client, &url, &beside).await;
             if sender.send(Some(answer)).is_err() {
                 return;
             }
@@ -80,9 +83,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-fn patterns_url(endpoint: &Url, limit: u16) -> Url {
+fn url_of(endpoint: &Url, list: &str, limit: usize) -> Url {
     let mut url = endpoint.clone();
-    let path = format!("{}/patterns", url.path().trim_end_matches('/'));
+    let path = format!("{}/{list}", url.path().trim_end_matches('/'));
     url.set_path(&path);
     url.set_query(Some(&format!("limit={limit}")));
     url
@@ -90,7 +93,14 @@ fn patterns_url(endpoint: &Url, limit: u16) -> Url {
 
 type Fetched = Result<Snapshot, String>;
 
-async fn fetch(client: &reqwest::Client, url: &Url) -> Fetched {
+/// The patterns, with the anomalies of a gateway that has them.
+async fn fetch(client: &reqwest::Client, url: &Url, beside: &Url) -> Fetched {
+    let mut snapshot = Snapshot::parse(&ask(client, url).await?)?;
+    snapshot.anomalies = ask(client, beside).await.ok().and_then(|body| Anomalies::parse(&body));
+    Ok(snapshot)
+}
+
+async fn ask(client: &reqwest::Client, url: &Url) -> Result<Vec<u8>, String> {
     let shown = |error: reqwest::Error| {
         let error = error.without_url();
         let cause = std::iter::successors(std::error::Error::source(&error), |cause| cause.source()).last();
@@ -107,7 +117,7 @@ async fn fetch(client: &reqwest::Client, url: &Url) -> Fetched {
         }
         body.extend_from_slice(&chunk);
     }
-    Snapshot::parse(&body)
+    Ok(body)
 }
 
 fn live(
@@ -151,7 +161,7 @@ mod tests {
             ("http://127.0.0.1:8888", "http://127.0.0.1:8888/patterns?limit=7"),
             ("https://h/gateway/", "https://h/gateway/patterns?limit=7"),
         ] {
-            assert_eq!(patterns_url(&endpoint.parse().unwrap(), 7).as_str(), url);
+            assert_eq!(url_of(&endpoint.parse().unwrap(), "patterns", 7).as_str(), url);
         }
     }
 }

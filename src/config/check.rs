@@ -244,6 +244,9 @@ pub fn anomalies(config: &AnomalyConfig, errors: &mut Vec<Problem>) {
     check.period("forget_after", config.forget_after);
     check.positive("max_patterns", config.max_patterns as u64);
     check.positive("max_services", config.max_services as u64);
+    check.period("state_interval", config.state_interval);
+    let named = config.state_file.as_ref().is_none_or(|file| !file.is_empty());
+    check.require(named, "state_file", "empty", "name a file, or leave the key out");
     let boost = &config.boost;
     let in_range = (0.0..=100.0).contains(&boost.percentage);
     check.require(in_range, "boost.percentage", "not from 0 to 100", "100 keeps everything");

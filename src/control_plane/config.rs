@@ -7,9 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::config::ApiConfig;
-use super::rollout::RolloutConfig;
 use super::cache::config::CacheConfig;
 use super::controller::config::GeneratorConfig;
+use super::rollout::RolloutConfig;
 use super::store::config::StoreConfig;
 use crate::units::{Period, Secret};
 

@@ -1,15 +1,23 @@
 //! The anomaly detector at work: looks at the windows on a timer, logs what it finds, boosts what is anomalous.
 //!
-//! Purpose: join the window table, the detector and the sampler's boosts; show anomalies as metrics and JSON.
-//! Promises: what a reload changes takes effect with the next window, what was learned stays; labels are bounded.
+//! Purpose: join the window table, the detector and the sampler's boosts; show anomalies as metrics and JSON; keep what is
+//! known of rates in a file.
+//! Promises: what a reload changes takes effect with the next window, what was learned stays; labels are bounded; a file
+//! that cannot be used is said once, and rates are then learned anew.
 //! Never: judges; see `control_plane::analysis::anomaly`.
 
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use serde_json::json;
 
-use crate::control_plane::analysis::anomaly::{Anomaly, AnomalyConfig, BoostPlan, Detector, Event, Kind, Losses};
+use crate::clock::UnixNanos;
+use crate::control_plane::analysis::anomaly::{
+    Anomaly, AnomalyConfig, BoostPlan, Detector, Event, Kind, Losses, state,
+};
 use crate::control_plane::analysis::frequency::Frames;
 use crate::control_plane::analysis::frequency::frame::Step;
 use crate::data_plane::pattern::PatternId;
@@ -17,6 +25,7 @@ use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::threshold_of;
 use crate::data_plane::sampler::Boosts;
 use crate::data_plane::window::Snapshot;
+use crate::shutdown::Shutdown;
 use crate::telemetry::{AnomalySource, MetricSink, MetricSource};
 
 /// Services with a metric of their own: those with the most anomalies.
@@ -28,6 +37,8 @@ const SETTLING_FRAMES: u32 = 3;
 /// The detector and what it needs.
 pub(super) struct Anomalies {
     state: Mutex<State>,
+    window_seconds: f64,
+    file_failures: AtomicU64,
 }
 
 struct State {
@@ -42,7 +53,8 @@ struct State {
 }
 
 impl Anomalies {
-    pub(super) fn new(config: &AnomalyConfig) -> Self {
+    /// A detector that knows what its file holds.
+    pub(super) fn new(config: &AnomalyConfig, window_seconds: f64) -> Self {
         let state = State {
             config: config.clone(),
             frames: Frames::new(),
@@ -52,7 +64,61 @@ impl Anomalies {
             catalogue: 0,
             settling: 0,
         };
-        Anomalies { state: Mutex::new(state) }
+        let anomalies = Anomalies { state: Mutex::new(state), window_seconds, file_failures: AtomicU64::new(0) };
+        anomalies.load();
+        anomalies
+    }
+
+    fn load(&self) {
+        let mut state = self.state.lock();
+        let config = state.config.clone();
+        let Some(file) = config.state_file.as_ref().filter(|_| config.enabled) else { return };
+        let read = state::read(Path::new(file)).and_then(|bytes| {
+            bytes.map(|bytes| Detector::restore(config.clone(), self.window_seconds, &bytes)).transpose()
+        });
+        match read {
+            Ok(None) => tracing::info!(file, "no rates from an earlier run"),
+            Ok(Some(detector)) => {
+                let (patterns, services) = detector.watched();
+                tracing::info!(file, patterns, services, "rates read");
+                state.detector = detector;
+            }
+            Err(error) => {
+                self.file_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(file, %error, "the file of rates cannot be used; rates are learned anew");
+            }
+        }
+    }
+
+    /// Writes what is known to the file, if there is to be one. Blocks as long as that takes.
+    pub(super) fn save(&self) {
+        let (file, bytes) = {
+            let state = self.state.lock();
+            let Some(file) = state.config.state_file.clone().filter(|_| state.config.enabled) else { return };
+            (file, state.detector.save(self.window_seconds))
+        };
+        if let Err(error) = bytes.and_then(|bytes| state::write(Path::new(&file), &bytes)) {
+            self.file_failures.fetch_add(1, Ordering::Relaxed);
+            tracing::error!(file, %error, "the file of rates cannot be written");
+        }
+    }
+
+    /// Writes the file every interval, and once more at the signal.
+    pub(super) async fn keep(self: Arc<Self>, stop: Shutdown) {
+        let interval = self.state.lock().config.state_interval.0;
+        loop {
+            let is_over = tokio::select! {
+                () = stop.triggered() => true,
+                () = tokio::time::sleep(interval) => false,
+            };
+            let anomalies = Arc::clone(&self);
+            if let Err(error) = tokio::task::spawn_blocking(move || anomalies.save()).await {
+                tracing::error!(%error, "writing the file of rates ended early");
+            }
+            if is_over {
+                return;
+            }
+        }
     }
 
     /// Goes over to other settings, at a reload.
@@ -60,6 +126,13 @@ impl Anomalies {
         let mut state = self.state.lock();
         state.config = config.clone();
         state.detector.configure(config.clone());
+    }
+
+    /// What goes on and what ended lately, as of the last window.
+    pub(super) fn found(&self) -> (UnixNanos, Vec<Anomaly>) {
+        let state = self.state.lock();
+        let detector = &state.detector;
+        (detector.last().unwrap_or(0), detector.ongoing().chain(detector.ended()).cloned().collect())
     }
 
     /// Patterns that are anomalous now, by service.
@@ -138,6 +211,7 @@ impl AnomalySource for Anomalies {
         let ended: Vec<&Anomaly> = state.detector.ended().take(limit).collect();
         json!({
             "enabled": state.config.enabled,
+            "at_unix_nano": state.detector.last().unwrap_or(0).to_string(),
             "watched": { "services": services, "patterns": patterns },
             "boosted_patterns": state.boosted,
             "ongoing_total": total,
@@ -189,6 +263,11 @@ impl MetricSource for Anomalies {
                 unwatched_records,
             ),
             ("lipservice_anomalies_evicted_patterns", "Patterns no longer watched.", evicted_patterns),
+            (
+                "lipservice_anomalies_file_failures",
+                "Times the file of rates could not be read or written.",
+                self.file_failures.load(Ordering::Relaxed),
+            ),
             ("lipservice_anomalies_gaps", "Times the rates were looked at anew: start, gap or clock jump.", gaps),
         ] {
             out.counter(name, help, &[], value);

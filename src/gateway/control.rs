@@ -13,11 +13,12 @@ use tokio::task::JoinHandle;
 
 use super::StartError;
 use super::anomalies::Anomalies;
+use super::feed::Feed;
 use super::generator::{Watched, controller};
 use super::policies::Policies;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control_plane::api::{Api, Bound, Parts, Report};
+use crate::control_plane::api::{Api, Bound, Event, Parts, Report};
 use crate::control_plane::cache::Cache;
 use crate::control_plane::client::Client;
 use crate::control_plane::config::{ControlConfig, Role};
@@ -37,6 +38,10 @@ use crate::telemetry::MetricSource;
 const LAST_REPORT: Duration = Duration::from_secs(2);
 /// Patterns of one report at most; the table's own bound is below it.
 const MAX_REPORTED: usize = 1_000_000;
+
+/// How often decisions are sampled for those who listen to events, and how many at once: 20 a second.
+const TAP_INTERVAL: Duration = Duration::from_millis(250);
+const TAPPED_AT_ONCE: usize = 5;
 
 /// What runs.
 pub(super) struct Control {
@@ -145,6 +150,8 @@ impl Control {
             let changes = follow_here(Arc::clone(&mirror), plane.clone(), self.feeding.clone());
             self.feeders.push(tokio::spawn(changes));
             let interval = control.follow.report_interval.0;
+            let tapping = tap(Arc::clone(&api), Arc::clone(&plane.pipeline), self.feeding.clone());
+            self.feeders.push(tokio::spawn(tapping));
             let upstream = Upstream::Here(Arc::clone(&api));
             self.feeders.push(tokio::spawn(report(upstream, "all", plane, interval, self.feeding.clone())));
         }
@@ -244,7 +251,7 @@ async fn follow_here(mirror: Arc<Mirror>, plane: Plane, stop: Shutdown) {
 
 /// Reports counts every `interval`, and once more at the end.
 async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: Duration, stop: Shutdown) {
-    let mut reporter = Reporter::default();
+    let (mut reporter, mut feed) = (Reporter::default(), Feed::default());
     let id = uuid::Uuid::now_v7().to_string();
     loop {
         let ends = tokio::select! {
@@ -259,15 +266,41 @@ async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: 
             policy_hash: plane.policies.followed_hash(),
             last_seen: Timestamp::default(),
         };
+        let (at, found) = plane.anomalies.found();
+        let anomalies = feed.take(&found, at);
         let trial = plane.pipeline.trial_counts().map(|counts| trial_report(&counts));
-        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot), trial };
+        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot), anomalies, trial };
         let sending = upstream.send(report);
         let sent = if ends { tokio::time::timeout(LAST_REPORT, sending).await.unwrap_or(false) } else { sending.await };
         if sent {
             reporter.acknowledge();
+            feed.acknowledge();
         }
         if ends {
             return;
+        }
+    }
+}
+
+/// Shows a sample of single decisions to those who listen to events; without them the pipeline is not asked for any.
+async fn tap(api: Arc<Api>, pipeline: Arc<Pipeline>, stop: Shutdown) {
+    loop {
+        tokio::select! {
+            () = stop.triggered() => return,
+            () = tokio::time::sleep(TAP_INTERVAL) => {}
+        }
+        let wanted = if api.events().has_readers() { TAPPED_AT_ONCE } else { 0 };
+        for tapped in pipeline.tap.take(wanted) {
+            api.events().publish(Event::Decision {
+                at: Timestamp::of(tapped.at),
+                service: tapped.service.name.to_string(),
+                severity: tapped.band.as_str().to_owned(),
+                signature: tapped.signature.to_string(),
+                pattern: tapped.pattern.to_string(),
+                policy: tapped.policy.map(|policy| policy.to_string()),
+                keep: tapped.keep,
+                reason: tapped.reason.to_owned(),
+            });
         }
     }
 }

@@ -64,7 +64,32 @@ pub struct Score {
     pub by_incident: BTreeMap<Incident, Recall>,
 }
 
+impl Recall {
+    fn add(&mut self, other: &Recall) {
+        self.incidents += other.incidents;
+        self.soon += other.soon;
+        self.at_all += other.at_all;
+    }
+}
+
 impl Score {
+    /// Of several simulations together.
+    pub fn of_all<'a>(scores: impl IntoIterator<Item = &'a Score>) -> Score {
+        let mut all = Score::default();
+        for score in scores {
+            all.alarms += score.alarms;
+            all.false_alarms.extend(score.false_alarms.iter().cloned());
+            all.early_alarms += score.early_alarms;
+            all.service_days += score.service_days;
+            all.services += score.services;
+            std::iter::zip(&mut all.by_band, &score.by_band).for_each(|(sum, part)| sum.add(part));
+            std::iter::zip(&mut all.by_variation, &score.by_variation).for_each(|(sum, part)| sum.add(part));
+            all.bursty.add(&score.bursty);
+            score.by_incident.iter().for_each(|(kind, part)| all.by_incident.entry(*kind).or_default().add(part));
+        }
+        all
+    }
+
     pub fn false_per_service_day(&self) -> f64 {
         self.false_alarms.len() as f64 / self.service_days
     }

@@ -21,7 +21,8 @@ use prost::Message as _;
 
 use crate::support::fake_posthog::FakePostHog;
 use crate::support::otlp::{int_at, string_at};
-use program::{Program, Protocol};
+use program::Protocol;
+pub use program::{Program, repository};
 use sink::Sink;
 
 const LIMIT: Duration = Duration::from_secs(120);

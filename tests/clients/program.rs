@@ -77,12 +77,12 @@ impl Program {
                     || Command::new("node").arg("--version").stdout(Stdio::null()).status().is_err()
             }
         };
-        if is_missing {
-            let what = format!("the {:?} client is not installed: run tests/clients/install.sh", self.language);
-            assert!(std::env::var_os("LIPSERVICE_REQUIRE_CLIENTS").is_none(), "{what}");
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
-        }
-        is_missing
+        say_missing(is_missing, &format!("the {:?} client", self.language))
+    }
+
+    /// The same of another program in the Python environment.
+    pub fn python_is_missing(program: &Path) -> bool {
+        say_missing(!program.exists(), &program.file_name().unwrap_or_default().to_string_lossy())
     }
 
     /// Runs it to its end against a gateway; returns the last line of its standard output.
@@ -139,6 +139,15 @@ impl Program {
         command.env("NODE_PATH", repository().join("tests/clients/node/node_modules")).stdin(Stdio::null());
         command
     }
+}
+
+fn say_missing(is_missing: bool, what: &str) -> bool {
+    if is_missing {
+        let what = format!("{what} is not installed: run tests/clients/install.sh");
+        assert!(std::env::var_os("LIPSERVICE_REQUIRE_CLIENTS").is_none(), "{what}");
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {what}");
+    }
+    is_missing
 }
 
 pub fn repository() -> &'static Path {

@@ -50,6 +50,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("extensions.bearertokenauth.filename", "/etc/lipservice/tokens"),
     ("llm.chain", "[main, none]"),
     ("llm.prompts", "./prompts"),
+    ("anomalies.state_file", "/var/lib/lipservice/rates"),
     ("llm.state_file", "/var/lib/lipservice/llm.json"),
     ("llm.providers.<name>.base_url", "https://api.openai.com/v1"),
     ("llm.providers.<name>.model", "gpt-4.1-mini"),

@@ -3,6 +3,9 @@
 pub mod api;
 mod cache;
 mod commands;
+mod described;
 mod faults;
+mod feed;
+mod fleet;
 mod replicas;
 pub mod store;

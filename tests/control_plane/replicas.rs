@@ -25,7 +25,7 @@ async fn put(api: SocketAddr, keep: &str) {
     assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
 }
 
-async fn ask(api: SocketAddr, path: &str) -> Value {
+pub async fn ask(api: SocketAddr, path: &str) -> Value {
     client().get(format!("http://{api}{path}")).send().await.unwrap().json().await.unwrap()
 }
 
@@ -58,14 +58,14 @@ async fn enforced(gateway: &Gateway, policies: usize, keep: &str) -> Duration {
     started.elapsed()
 }
 
-fn all(fake: &FakePostHog, store: &str) -> String {
+pub fn all(fake: &FakePostHog, store: &str) -> String {
     let base = yaml(fake, "novelty_records: 0, floor_records: 0", "");
     format!(
         "{base}api: {{endpoint: '127.0.0.1:0'}}\nstore: {{url: '{store}'}}\ncontrol_plane: {{report_interval: 200ms}}\n"
     )
 }
 
-fn follower(fake: &FakePostHog, api: SocketAddr, directory: &TempDir) -> String {
+pub fn follower(fake: &FakePostHog, api: SocketAddr, directory: &TempDir) -> String {
     let base = yaml(fake, "novelty_records: 0, floor_records: 0", "");
     let state = directory.path().join("policies.json").display().to_string();
     format!(
@@ -73,7 +73,7 @@ fn follower(fake: &FakePostHog, api: SocketAddr, directory: &TempDir) -> String 
     )
 }
 
-fn alone(address: &str, store: &str) -> String {
+pub fn alone(address: &str, store: &str) -> String {
     format!(
         "role: control_plane\napi: {{endpoint: '{address}'}}\nstore: {{url: '{store}'}}\n\
          service: {{telemetry: {{metrics: {{address: '127.0.0.1:0'}}}}}}\n"

@@ -10,7 +10,7 @@ fn top(endpoint: &str) -> Output {
     command.output().unwrap()
 }
 
-/// Answers one request with `body` and returns the request's first line.
+/// Answers one request with `body`, none after it, and returns the request's first line.
 fn answer(body: &'static str) -> (String, std::thread::JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());

@@ -10,6 +10,7 @@ use std::cmp::Reverse;
 use crossterm::event::KeyCode;
 use serde::Deserialize;
 
+use super::anomalies::Anomalies;
 use crate::cli::visible::visible;
 
 /// Rows kept of an answer, whatever the gateway sends.
@@ -27,6 +28,9 @@ pub struct Snapshot {
     pub totals: Totals,
     /// The largest patterns.
     pub patterns: Vec<Pattern>,
+    /// What goes on, of a gateway that tells; asked for beside.
+    #[serde(skip)]
+    pub anomalies: Option<Anomalies>,
 }
 
 /// Sums over all patterns.

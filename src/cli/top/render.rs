@@ -17,6 +17,9 @@ use super::model::{Pattern, Screen, Snapshot, Totals, percent};
 /// Below this width the signature column is left out.
 const WIDE_COLUMNS: u16 = 110;
 
+/// Rows that the head, a table worth reading and the foot take.
+const LEAST_TABLE_ROWS: usize = 7;
+
 const HEADINGS: [&str; 9] =
     ["SERVICE", "SEVERITY", "REC/S", "RECORDS", "KEPT", "BYTES", "SHARE", "SIGNATURE", "TEMPLATE"];
 const WIDTHS: [usize; 8] = [16, 8, 8, 8, 6, 9, 6, 16];
@@ -82,11 +85,24 @@ pub fn totals_text(totals: &Totals) -> String {
     )
 }
 
+fn anomalies(snapshot: &Snapshot) -> Vec<String> {
+    snapshot.anomalies.as_ref().map(|anomalies| anomalies.lines()).unwrap_or_default()
+}
+
 /// Draws the screen.
 pub fn draw(frame: &mut Frame<'_>, screen: &Screen) {
-    let rows = Layout::vertical([Constraint::Length(2), Constraint::Min(1), Constraint::Length(1)]);
-    let [header, body, footer] = rows.areas(frame.area());
+    let anomalies = screen.snapshot.as_ref().map(anomalies).unwrap_or_default();
+    // Patterns come first: a low screen shows few anomalies, or none.
+    let room = usize::from(frame.area().height).saturating_sub(LEAST_TABLE_ROWS);
+    let shown = if room < 2 { 0 } else { anomalies.len().min(room) as u16 };
+    let rows = [Constraint::Length(2), Constraint::Length(shown), Constraint::Min(1), Constraint::Length(1)];
+    let [header, pane, body, footer] = Layout::vertical(rows).areas(frame.area());
     frame.render_widget(heading(screen), header);
+    let lines = anomalies.into_iter().enumerate().map(|(row, line)| match row {
+        0 => Line::from(line.bold()),
+        _ => Line::from(line.magenta()),
+    });
+    frame.render_widget(ratatui::text::Text::from_iter(lines), pane);
     let wide = body.width >= WIDE_COLUMNS;
     let mut state = TableState::default().with_selected(screen.snapshot.as_ref().map(|_| screen.selected));
     if let Some(snapshot) = &screen.snapshot {
@@ -150,6 +166,7 @@ fn colour(severity: &str) -> Style {
 pub fn plain(snapshot: &Snapshot) -> String {
     let mut out = totals_text(&snapshot.totals);
     out.push('\n');
+    anomalies(snapshot).iter().for_each(|line| out.extend([line.as_str(), "\n"]));
     let all_bytes = snapshot.listed_bytes();
     let rows = snapshot.patterns.iter().map(|pattern| cells(pattern, all_bytes));
     for texts in std::iter::once(HEADINGS.map(str::to_owned)).chain(rows) {
@@ -171,6 +188,7 @@ pub fn plain(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::top::anomalies::Anomalies;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
@@ -225,6 +243,37 @@ mod tests {
         assert!(shown(&Screen::new("x"), 60, 5)[2].contains("waiting"));
         for (width, height) in [(1, 1), (3, 2), (20, 3), (400, 100)] {
             shown(&screen, width, height);
+        }
+    }
+
+    fn troubled() -> Screen {
+        let mut screen = screen();
+        let json = br#"{"at_unix_nano":"1000000000000","ongoing_total":7,"ongoing":[
+            {"kind":"spike","service":"payments","subject":"card \u001b[31mrefused","score":12.34,"expected":2.0,"seen":9.5,
+             "since_unix_nano":"800000000000"},
+            {"kind":"silence","service":"checkout-api","subject":"order <*> placed","score":8,"expected":90,"seen":0,
+             "since_unix_nano":"990000000000"}]}"#;
+        screen.snapshot.as_mut().unwrap().anomalies = Anomalies::parse(json);
+        screen
+    }
+
+    #[test]
+    fn anomalies_stand_above_the_patterns() {
+        let want = [
+            "7 anomalies go on",
+            "score  12.3  for 3m20s   spike          payments         2 → 9.5 a window  card [31mrefused",
+            "score   8.0  for 10s     silence        checkout-api     90 → 0 a window  order <*> placed",
+        ];
+        let lines = shown(&troubled(), 120, 12);
+        assert_eq!(lines[2..5], want);
+        assert!(lines[5].starts_with("SERVICE") && lines[6].starts_with("checkout-api"), "{lines:?}");
+        let text = plain(&troubled().snapshot.unwrap());
+        assert_eq!(text.lines().skip(1).take(3).collect::<Vec<_>>(), want);
+        // On a low screen patterns come first.
+        assert_eq!(shown(&troubled(), 120, 9)[2..4], want[..2]);
+        assert!(shown(&troubled(), 120, 8)[2].starts_with("SERVICE"));
+        for (width, height) in [(1, 1), (3, 2), (20, 9), (400, 100)] {
+            shown(&troubled(), width, height);
         }
     }
 

@@ -20,11 +20,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::auth::CanFollow;
 use super::extract::Params;
+use super::page;
 use super::problem::{Failure, Kind};
 use crate::control_plane::bundle::Bundle;
 
-/// Longest open poll.
-const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Longest open poll, in seconds.
+const MAX_WAIT_SECONDS: u32 = 60;
 
 /// Whose policies, and how long to wait for others.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -35,7 +36,7 @@ pub struct ActiveParams {
     #[serde(default)]
     #[param(max_length = 128)]
     service: Option<String>,
-    /// With `If-None-Match`: seconds to wait for a change before the answer is 304. Never more than 60.
+    /// With `If-None-Match`: seconds to wait for a change before the answer is 304.
     #[serde(default)]
     #[param(minimum = 0, maximum = 60)]
     wait: Option<u32>,
@@ -71,7 +72,8 @@ pub async fn active(
     }
     let known = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let known: Vec<&str> = known.flat_map(|value| value.split(',')).map(etag).collect();
-    let wait = Duration::from_secs(params.wait.unwrap_or(0).into()).min(MAX_WAIT);
+    let wait = page::within("wait", params.wait.unwrap_or(0), 0, MAX_WAIT_SECONDS)?;
+    let wait = Duration::from_secs(wait.into());
     let mut changes = api.mirror.subscribe();
     let deadline = tokio::time::sleep(wait);
     tokio::pin!(deadline);

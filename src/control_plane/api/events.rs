@@ -1,6 +1,7 @@
 //! What happens, as it happens.
 //!
-//! Purpose: server-sent events of versions put in force, steps of rollouts, decisions by pattern, and anomalies.
+//! Purpose: server-sent events of versions put in force, steps of rollouts, decisions by pattern, single decisions as a
+//! sample, and anomalies as they open, go on and end.
 //! Promises: bounded: a reader that is too slow loses the oldest events, is told how many, and they are counted; nobody
 //! who publishes ever waits.
 //! Never: is a record: what must not be lost is in the store.
@@ -24,7 +25,7 @@ use super::Api;
 use super::auth::CanRead;
 use super::problem::{Failure, Kind};
 use crate::control_plane::rollout::Stepped;
-use crate::control_plane::store::{AnomalyRow, StatsRow};
+use crate::control_plane::store::{AnomalyChange, AnomalyRow, StatsRow, Timestamp};
 
 /// Events kept for slow readers.
 const CAPACITY: usize = 1024;
@@ -72,8 +73,33 @@ pub enum Event {
         /// Dropped since then.
         dropped: u64,
     },
-    /// Something unusual was noticed.
-    Anomaly(AnomalyRow),
+    /// A single record was decided on: one of many, as a sample. Only of a gateway in the same process.
+    Decision {
+        /// When.
+        at: Timestamp,
+        /// Whose record.
+        service: String,
+        /// Its severity band.
+        severity: String,
+        /// Signature of its text.
+        signature: String,
+        /// Its pattern.
+        pattern: String,
+        /// The policy that decided; null for none.
+        policy: Option<String>,
+        /// Whether it was kept.
+        keep: bool,
+        /// The reason, as in metrics and summaries.
+        reason: String,
+    },
+    /// Something unusual was noticed, goes on, or is over.
+    Anomaly {
+        /// What is new of it.
+        change: AnomalyChange,
+        /// The anomaly.
+        #[serde(flatten)]
+        anomaly: Box<AnomalyRow>,
+    },
 }
 
 impl Event {
@@ -82,7 +108,8 @@ impl Event {
             Event::Version { .. } => "version",
             Event::Rollout { .. } => "rollout",
             Event::Decisions { .. } => "decisions",
-            Event::Anomaly(_) => "anomaly",
+            Event::Decision { .. } => "decision",
+            Event::Anomaly { .. } => "anomaly",
         }
     }
 }
@@ -107,6 +134,11 @@ impl Events {
         let _ = self.sender.send(event);
     }
 
+    /// Whether anybody listens.
+    pub fn has_readers(&self) -> bool {
+        self.sender.receiver_count() > 0
+    }
+
     /// Tells of a step of a rollout, and of the version it put in force.
     pub fn stepped(&self, stepped: &Stepped) {
         let rollout = &stepped.rollout;
@@ -127,7 +159,7 @@ impl Events {
 
     /// Tells what gateways decided.
     pub(super) fn decisions(&self, rows: &[StatsRow]) {
-        if self.sender.receiver_count() == 0 {
+        if !self.has_readers() {
             return;
         }
         for row in rows {
@@ -147,7 +179,8 @@ impl Events {
     }
 }
 
-/// Server-sent events: `version`, `rollout`, `decisions`, `anomaly`, and `lagged` when some were lost.
+/// Server-sent events: `version`, `rollout`, `decisions` (counts), `decision` (a sample), `anomaly`, and `lagged` when some were
+/// lost.
 #[utoipa::path(get, path = "/v1/events", tag = "operation",
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn events(

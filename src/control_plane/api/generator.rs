@@ -71,7 +71,7 @@ pub async fn runs(
     State(api): State<Arc<Api>>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Page<AuditEntry>>, Failure> {
-    let limit = page.limit();
+    let limit = page.limit()?;
     let entries = api.store.runs(page.after()?, limit + 1).await?;
     Ok(Json(Page::new(entries, limit, |entry| entry.seq)))
 }

@@ -53,7 +53,7 @@ pub use problem::Problem;
 pub use rollouts::{RolloutStatus, StartRollout};
 pub use router::{openapi, router};
 pub use serve::{Bound, ServeError};
-pub use statistics::{Report, TrialReport, TrialRow};
+pub use statistics::{MAX_ANOMALIES, Report, TrialReport, TrialRow};
 
 /// Clients whose rates are remembered.
 const MAX_CLIENTS: usize = 100_000;

@@ -18,7 +18,7 @@ use super::auth::{CanAdminister, CanRead};
 use super::extract::{At, Body, Params};
 use super::page::{self, Page, PageParams};
 use super::problem::{Failure, Kind, Problem};
-use crate::control_plane::store::{AnomalyRow, AuditEntry, NewToken, Replica, Scope, Timestamp, Token};
+use crate::control_plane::store::{AnomalyQuery, AnomalyRow, AuditEntry, NewToken, Replica, Scope, Timestamp, Token};
 
 /// A replica that has not reported for so long is not shown.
 const REPLICA_AGE: Duration = Duration::from_secs(120);
@@ -119,7 +119,7 @@ pub async fn audit(
     State(api): State<Arc<Api>>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Page<AuditEntry>>, Failure> {
-    let limit = page.limit();
+    let limit = page.limit()?;
     let entries = api.store.audit_log(page.after()?, limit + 1).await?;
     Ok(Json(Page::new(entries, limit, |entry| entry.seq)))
 }
@@ -132,6 +132,15 @@ pub struct AnomalyParams {
     /// Of this service alone.
     #[serde(default)]
     service: Option<String>,
+    /// Of this kind alone: `new_pattern`, `deploy`, `spike`, `silence` or `severity_shift`.
+    #[serde(default)]
+    kind: Option<String>,
+    /// Noticed from here on.
+    #[serde(default)]
+    since: Option<Timestamp>,
+    /// Only those that go on (`true`), or only those that are over (`false`).
+    #[serde(default)]
+    open: Option<bool>,
     /// `next` of the page before; the first page when left out.
     #[serde(default)]
     #[param(max_length = 2000)]
@@ -150,11 +159,18 @@ pub async fn anomalies(
     State(api): State<Arc<Api>>,
     Params(params): Params<AnomalyParams>,
 ) -> Result<Json<Page<AnomalyRow>>, Failure> {
-    let after: Option<(Timestamp, String)> = page::after(params.cursor.as_deref())?;
-    let limit = page::limit(params.limit);
-    let service = params.service.map(|text| text.replace('\0', "\u{fffd}"));
-    let before = after.as_ref().map(|(at, id)| (*at, id.as_str()));
-    let found = api.store.anomalies(service.as_deref(), before, limit + 1).await?;
+    let limit = page::limit(params.limit)?;
+    let clean = |text: String| text.replace('\0', "\u{fffd}");
+    let before: Option<(Timestamp, String)> = page::after(params.cursor.as_deref())?;
+    let query = AnomalyQuery {
+        service: params.service.map(clean),
+        kind: params.kind.map(clean),
+        since: params.since,
+        open: params.open,
+        before: before.map(|(at, id)| (at, clean(id))),
+        limit: limit + 1,
+    };
+    let found = api.store.anomalies(&query).await?;
     Ok(Json(Page::new(found, limit, |last| (last.at, last.id.clone()))))
 }
 

@@ -35,7 +35,10 @@ pub struct PageParams {
 
 impl PageParams {
     /// Items at most.
-    pub fn limit(&self) -> u32 {
+    ///
+    /// # Errors
+    /// As [`limit`].
+    pub fn limit(&self) -> Result<u32, Failure> {
         limit(self.limit)
     }
 
@@ -46,8 +49,22 @@ impl PageParams {
 }
 
 /// Items at most.
-pub fn limit(asked: Option<u32>) -> u32 {
-    asked.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT)
+///
+/// # Errors
+/// When more is asked for than a page holds, or nothing.
+pub fn limit(asked: Option<u32>) -> Result<u32, Failure> {
+    within("limit", asked.unwrap_or(DEFAULT_LIMIT), 1, MAX_LIMIT)
+}
+
+/// A parameter's number, if it lies within its bounds.
+///
+/// # Errors
+/// When it does not.
+pub fn within(name: &str, asked: u32, least: u32, most: u32) -> Result<u32, Failure> {
+    match (least..=most).contains(&asked) {
+        true => Ok(asked),
+        false => Err(Failure::new(Kind::BadRequest, format!("{name}: not from {least} to {most}"))),
+    }
 }
 
 /// What a cursor names.

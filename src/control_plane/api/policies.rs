@@ -86,8 +86,7 @@ pub struct CreatePolicies {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ValidateDocument {
-    /// The policies.
-    #[schema(value_type = Object)]
+    /// The policies: a document of the policy format. What is none is no bad request, but not valid.
     document: Value,
     /// Who wrote it.
     #[serde(default)]
@@ -264,7 +263,7 @@ pub async fn list(
     State(api): State<Arc<Api>>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Page<PolicySet>>, Failure> {
-    let (after, limit) = (page.after::<String>()?, page.limit());
+    let (after, limit) = (page.after::<String>()?, page.limit()?);
     let versions = api.store.newest_versions(after.as_deref(), limit + 1).await?;
     let mut sets = Vec::new();
     for newest in versions {
@@ -333,7 +332,7 @@ pub async fn versions(
     At(set): At<String>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Page<Version>>, Failure> {
-    let limit = page.limit();
+    let limit = page.limit()?;
     let versions = api.store.versions(&service_of(&set)?, page.after()?, limit + 1).await?;
     Ok(Json(Page::new(versions, limit, |version| version.number)))
 }
@@ -358,7 +357,7 @@ pub async fn history(
     At(set): At<String>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Page<Activation>>, Failure> {
-    let limit = page.limit();
+    let limit = page.limit()?;
     let entries = api.store.activations(&service_of(&set)?, page.after()?, limit + 1).await?;
     Ok(Json(Page::new(entries, limit, |entry| entry.seq)))
 }

@@ -16,12 +16,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::{CanIngest, CanRead};
+use super::events::Event;
 use super::extract::{At, Body, Params, shown};
 use super::page::{self, Page, PageParams};
 use super::problem::{Failure, Kind};
 use crate::control_plane::store::{
-    ArmRow, Batch, Bucket, Ingested, MAX_BATCH_ROWS, PatternId, PatternQuery, PatternStats, Replica, SeriesQuery, Sort,
-    Store, Timestamp, TrialRows,
+    AnomalyRow, ArmRow, Batch, Bucket, Ingested, MAX_BATCH_ROWS, PatternId, PatternQuery, PatternStats, Replica,
+    SeriesQuery, Sort, Store, StoreError, Timestamp, TrialRows,
 };
 use crate::shutdown::Shutdown;
 
@@ -31,10 +32,14 @@ const QUEUE: usize = 1024;
 const MAX_TRANSACTION_ROWS: usize = 20_000;
 /// Batches of one report.
 const MAX_BATCHES: usize = 100;
+/// Anomalies of one report.
+pub const MAX_ANOMALIES: usize = 1000;
 /// Rows of a trial in one report: twice the services a gateway tells apart by default.
 const MAX_TRIAL_ROWS: usize = 20_000;
 /// The span of a question that names none.
 const DEFAULT_SPAN: Duration = Duration::from_secs(3600);
+/// Longest bucket that can be asked for: a year.
+const MAX_STEP_SECONDS: u32 = 31_536_000;
 /// Buckets of one answer at most.
 const MAX_BUCKETS: i64 = 1500;
 
@@ -48,6 +53,10 @@ pub struct Report {
     /// Counts. Each batch is stored whole, once.
     #[schema(max_items = 100)]
     pub batches: Vec<Batch>,
+    /// What is new of anomalies; each is known by its id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 1000)]
+    pub anomalies: Vec<AnomalyRow>,
     /// What the policy on trial did, where there is one and the sender has a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<TrialReport>,
@@ -143,7 +152,7 @@ fn rows_of(incoming: &Incoming) -> usize {
 }
 
 async fn store(api: &Api, waiting: Vec<Incoming>) {
-    let (mut batches, mut replicas, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut batches, mut replicas, mut anomalies, mut answers) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut trials = Vec::new();
     for Incoming { report, done } in waiting {
         if let (Some(trial), Some(replica)) = (report.trial, &report.replica) {
@@ -151,13 +160,19 @@ async fn store(api: &Api, waiting: Vec<Incoming>) {
         }
         answers.push((report.batches.len(), done));
         batches.extend(report.batches);
+        let sender = report.replica.as_ref().map(|replica| replica.id.clone()).unwrap_or_default();
+        anomalies.extend(report.anomalies.into_iter().map(|row| AnomalyRow { replica: sender.clone(), ..row }));
         replicas.extend(report.replica.filter(|replica| api.is_news(replica)));
     }
     // Counts of a trial are told again with each report: those that find no store now come with the next.
     if let Err(error) = api.store.note_trials(&trials).await {
         tracing::debug!(%error, "counts of a rollout were not stored");
     }
-    match api.store.ingest(&batches, &replicas).await {
+    let stored = match api.note_anomalies(&anomalies).await {
+        Ok(()) => api.store.ingest(&batches, &replicas).await,
+        Err(error) => Err(error),
+    };
+    match stored {
         Ok(ingested) => {
             let mut was_added = ingested.was_added.iter().copied();
             let mut stored = batches.iter();
@@ -186,6 +201,18 @@ async fn store(api: &Api, waiting: Vec<Incoming>) {
 }
 
 impl Api {
+    /// Stores what is told of anomalies, and tells those who listen what is new of it.
+    async fn note_anomalies(&self, anomalies: &[AnomalyRow]) -> Result<(), StoreError> {
+        if anomalies.is_empty() {
+            return Ok(());
+        }
+        let changes = self.store.note_anomalies(anomalies).await?;
+        for (change, anomaly) in changes.into_iter().flatten() {
+            self.events.publish(Event::Anomaly { change, anomaly: Box::new(anomaly) });
+        }
+        Ok(())
+    }
+
     /// Stores a report.
     pub async fn ingest(&self, report: Report) -> Result<Ingested, Failure> {
         let (done, answer) = oneshot::channel();
@@ -211,13 +238,20 @@ pub async fn ingest(
     if report.batches.len() > MAX_BATCHES {
         return wrong(format!("batches: {}, more than {MAX_BATCHES}", report.batches.len()));
     }
+    if report.anomalies.len() > MAX_ANOMALIES {
+        return wrong(format!("anomalies: {}, more than {MAX_ANOMALIES}", report.anomalies.len()));
+    }
+    let is_id = |id: &str| (1..=128).contains(&id.len()) && !id.contains('\0');
+    if !report.anomalies.iter().all(|anomaly| is_id(&anomaly.id)) {
+        return wrong("anomalies: an id has 1 to 128 bytes".into());
+    }
     if report.trial.as_ref().is_some_and(|trial| trial.rows.len() > MAX_TRIAL_ROWS || trial.rows.iter().any(is_odd)) {
         return wrong(format!(
             "trial: more than {MAX_TRIAL_ROWS} rows, or an arm that is neither baseline nor candidate"
         ));
     }
     for batch in &report.batches {
-        if batch.id.is_empty() || batch.id.len() > 128 || batch.id.contains('\0') {
+        if !is_id(&batch.id) {
             return wrong("batches: an id has 1 to 128 bytes".into());
         }
         if batch.rows.len() > MAX_BATCH_ROWS {
@@ -290,7 +324,7 @@ pub async fn patterns(
         Some(after) => (after.from, after.to),
         None => span(&api.store, params.from, params.to)?,
     };
-    let (limit, sort) = (page::limit(params.limit), params.sort.unwrap_or_default());
+    let (limit, sort) = (page::limit(params.limit)?, params.sort.unwrap_or_default());
     let query = PatternQuery {
         service: params.service.map(|text| clean(&text)),
         severity: params.severity.map(|text| clean(&text)),
@@ -354,9 +388,9 @@ pub struct SeriesParams {
     /// Counts before here; now when left out.
     #[serde(default)]
     to: Option<Timestamp>,
-    /// Seconds of a bucket, a multiple of 10; made longer when there would be more than 1500.
+    /// Seconds of a bucket, rounded up to a multiple of 10; made longer when there would be more than 1500.
     #[serde(default)]
-    #[param(minimum = 10)]
+    #[param(minimum = 1, maximum = 31_536_000)]
     step: Option<u32>,
 }
 
@@ -379,7 +413,7 @@ pub async fn series(
 ) -> Result<Json<Series>, Failure> {
     let (from, to) = span(&api.store, params.from, params.to)?;
     let least = (to.secs() - from.secs()) / MAX_BUCKETS + 1;
-    let step = i64::from(params.step.unwrap_or(10)).max(least);
+    let step = i64::from(page::within("step", params.step.unwrap_or(10), 1, MAX_STEP_SECONDS)?).max(least);
     let step = (step + 9) / 10 * 10;
     let service = params.service.map(|text| clean(&text));
     let limit = MAX_BUCKETS as u32 + 2;
@@ -404,7 +438,7 @@ pub async fn services(
     State(api): State<Arc<Api>>,
     Params(page): Params<PageParams>,
 ) -> Result<Json<Page<Service>>, Failure> {
-    let (after, limit) = (page.after::<String>()?, page.limit());
+    let (after, limit) = (page.after::<String>()?, page.limit()?);
     let names = api.store.services(after.map(|name| clean(&name)).as_deref(), limit + 1).await?;
     let view = api.mirror.view();
     let active = |name: &str| {

@@ -52,14 +52,11 @@ pub struct Batch {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StatsRow {
-    /// `service.name`.
-    #[schema(max_length = 256)]
+    /// `service.name`. As all texts here, it is cut when it is long.
     pub service: String,
     /// Severity band: `unset`, `trace`, `debug`, `info`, `warn`, `error` or `fatal`.
-    #[schema(max_length = 256)]
     pub severity: String,
     /// The pattern's id or signature; empty for records beyond the bound on patterns.
-    #[schema(max_length = 256)]
     pub pattern: String,
     /// The masked template.
     #[serde(default)]
@@ -69,17 +66,13 @@ pub struct StatsRow {
     pub example: String,
     /// When: the bucket the counts are added to.
     pub at: Timestamp,
-    /// Records seen.
-    #[schema(maximum = 281474976710656u64)]
+    /// Records seen. As all counts here, it is taken as 2^48 when it is larger.
     pub records: u64,
     /// Their bytes.
-    #[schema(maximum = 281474976710656u64)]
     pub bytes: u64,
     /// Records kept.
-    #[schema(maximum = 281474976710656u64)]
     pub kept: u64,
     /// Their bytes.
-    #[schema(maximum = 281474976710656u64)]
     pub kept_bytes: u64,
 }
 

@@ -30,6 +30,12 @@ const STEPS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0003_rollouts.sql"),
         include_str!("../../../migrations/postgres/0003_rollouts.sql"),
     ),
+    (
+        4,
+        "anomalies",
+        include_str!("../../../migrations/sqlite/0004_anomalies.sql"),
+        include_str!("../../../migrations/postgres/0004_anomalies.sql"),
+    ),
 ];
 
 /// How often a process tries when others migrate the same SQLite file.

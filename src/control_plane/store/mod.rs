@@ -35,7 +35,7 @@ use sqlx::any::{AnyPoolOptions, AnyRow};
 use sqlx::{Any, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
 
 pub use activation::{Action, Activation, ActiveVersion, Revisions};
-pub use anomalies::AnomalyRow;
+pub use anomalies::{ANOMALY_HEARTBEAT, AnomalyChange, AnomalyQuery, AnomalyRow};
 pub use audit::AuditEntry;
 pub use error::{Fault, StoreError};
 pub use ingest::{Batch, Ingested, MAX_BATCH_ROWS, StatsRow};

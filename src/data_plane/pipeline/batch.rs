@@ -12,6 +12,7 @@ use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
 use super::take::alone;
+use super::tap::Tapped;
 use super::trial::{Counted, Mode, Trial, TrialEntry};
 use super::{Pipeline, Wiring};
 use crate::clock::UnixNanos;
@@ -134,6 +135,8 @@ pub(super) struct Batch<'a> {
     index: &'a LogIndex,
     now: UnixNanos,
     pub(super) window: u64,
+    /// The record whose decision somebody wants to see.
+    tapped: Option<usize>,
 }
 
 /// What stays the same over a scope block.
@@ -164,7 +167,9 @@ pub(super) fn decide(
     let window = pipeline.table.window_at(now);
     let index = std::mem::take(&mut scratch.index);
     let trial = trial.filter(|trial| now < trial.until);
-    let batch = Batch { pipeline, wiring, policy, trial, boosts, body: &request.body, index: &index, now, window };
+    let tapped = pipeline.tap.pick(index.records.len(), || scratch.rng.next_u64());
+    let body = &request.body;
+    let batch = Batch { pipeline, wiring, policy, trial, boosts, body, index: &index, now, window, tapped };
     scratch.patterns.begin(policy.catalogue());
     for (i, span) in index.resources.iter().enumerate() {
         batch.resource(scratch, i as u32, span, request.token.as_ref());
@@ -268,6 +273,10 @@ impl Batch<'_> {
         let (decision, resolution) = self.decide_in_cell(scratch, policy, &subject, block, facts);
         if !scratch.matches.is_empty() {
             policy.count(&scratch.matches, &resolution, decision.keep);
+        }
+        if self.tapped == Some(i) {
+            let (key, service) = (subject.key(block), self.pipeline.table.service_at(block.service));
+            self.pipeline.tap.note(|| Some(Tapped::new(self.now, service?, (key, signature), policy, &decision)));
         }
         scratch.entry.add(arm, decision.keep, decision.reason, decision.policy, bytes);
         if let Some(trial) = self.trial {

@@ -11,8 +11,9 @@ mod batch;
 pub mod explain;
 mod report;
 mod summaries;
-pub mod trial;
 mod take;
+pub mod tap;
+pub mod trial;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,7 @@ use crate::data_plane::sampler::{Boosts, Settings};
 use crate::data_plane::window::{Band, PatternTable};
 
 use batch::Scratch;
+use tap::Tap;
 use trial::Trial;
 
 /// How long a client is asked to wait when a queue is full.
@@ -108,6 +110,8 @@ pub struct Pipeline {
     pub table: PatternTable,
     /// Templates on their way to the miner.
     pub sightings: Sightings,
+    /// Single decisions on their way to people who watch.
+    pub tap: Tap,
     /// The books.
     pub ledger: Ledger,
     reservoir: OnceLock<Arc<Reservoir>>,
@@ -126,6 +130,7 @@ impl Pipeline {
             clock,
             table,
             sightings: Sightings::default(),
+            tap: Tap::default(),
             ledger: Ledger::default(),
             reservoir: OnceLock::new(),
             policy: ArcSwap::from_pointee(policy),

@@ -2,6 +2,7 @@
 
 mod access;
 mod active;
+mod anomalies;
 mod bad_input;
 mod policies;
 mod statistics;
@@ -21,6 +22,8 @@ use lipservice::data_plane::sampler::config::SamplerConfig;
 use lipservice::shutdown::Shutdown;
 use serde_json::Value;
 use tokio::task::JoinHandle;
+
+pub use anomalies::events_until;
 
 use super::store::{START, actor, at};
 use crate::gateway::client;

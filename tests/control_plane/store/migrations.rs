@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use lipservice::clock::Clock;
 use lipservice::control_plane::store::config::StoreConfig;
-use lipservice::control_plane::store::{PatternQuery, SeriesQuery, Sort, Store, StoreError, Timestamp};
+use lipservice::control_plane::store::{AnomalyQuery, PatternQuery, SeriesQuery, Sort, Store, StoreError, Timestamp};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Connection as _};
 
@@ -36,6 +36,8 @@ const DATA_OF_SCHEMA_1: &[&str] = &[
     "INSERT INTO patterns (service, severity, pattern, template, example, first_seen, last_seen) \
      VALUES ('shop', 'info', 'p', 't', 'e', 5, 6)",
     "INSERT INTO ingested_batches VALUES ('b', 1)",
+    "INSERT INTO anomalies (id, at, service, severity, pattern, kind, detail) \
+     VALUES ('a', 7, 'shop', '', 'p', 'spike', '{\"score\":3}')",
     "UPDATE revisions SET revision = 5 WHERE name = 'policies'",
 ];
 
@@ -119,6 +121,12 @@ async fn every_released_schema_is_brought_up_to_date() {
             assert_eq!(store.tokens().await.unwrap()[0].name, "ci");
             assert_eq!(store.audit_log(None, 9).await.unwrap().len(), 1);
             assert_eq!(store.revisions().await.unwrap().policies, 5);
+            let anomalies = store.anomalies(&AnomalyQuery { limit: 9, ..AnomalyQuery::default() }).await.unwrap();
+            assert_eq!(
+                (anomalies.len(), anomalies[0].kind.as_str(), anomalies[0].score),
+                (1, "spike", 3.0),
+                "{engine}"
+            );
             statistics_are_there(&store, &format!("{engine} from {released}")).await;
             store.close().await;
         }

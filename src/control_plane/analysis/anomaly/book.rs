@@ -4,20 +4,33 @@
 //! Promises: numbers are never reused; ended ones are bounded; started = ongoing + ended, by kind.
 //! Never: decides.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
 
 use super::event::{Anomaly, End, Event, Kind};
 use crate::clock::UnixNanos;
+use crate::control_plane::analysis::frequency::kept::count;
 
 /// The book.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Book {
+    #[serde(deserialize_with = "count")]
     next: u64,
     ongoing: BTreeMap<u64, Anomaly>,
     ended: VecDeque<Anomaly>,
+    #[serde(skip)]
     max_ended: usize,
+    #[serde(deserialize_with = "counts")]
     started: [u64; Kind::ALL.len()],
+    #[serde(skip)]
     events: Vec<Event>,
+}
+
+fn counts<'de, D: serde::Deserializer<'de>>(from: D) -> Result<[u64; Kind::ALL.len()], D::Error> {
+    let found = <[u64; Kind::ALL.len()]>::deserialize(from)?;
+    // Far from their type's end, so that they can go on growing.
+    Ok(found.map(|count| count.min(u64::MAX / 4)))
 }
 
 impl Book {
@@ -56,6 +69,13 @@ impl Book {
         self.events.push(Event::Ended(anomaly.clone()));
         self.ended.push_front(anomaly);
         self.ended.truncate(self.max_ended);
+    }
+
+    /// Ends what no watch knows of, after a restart.
+    pub fn keep_only(&mut self, known: &HashSet<u64>, at: UnixNanos) {
+        let gone: Vec<u64> = self.ongoing.keys().filter(|number| !known.contains(number)).copied().collect();
+        gone.into_iter().for_each(|number| self.end(number, at, End::Lost));
+        self.next = self.next.max(self.ongoing.keys().next_back().copied().unwrap_or(0).min(u64::MAX / 4));
     }
 
     /// What happened since the last call.

@@ -33,6 +33,11 @@ pub struct AnomalyConfig {
     pub max_services: usize,
     /// Anomalies that ended and are still listed.
     pub max_ended: usize,
+    /// File that keeps what is known of rates over a restart. Without it everything is learned anew, which takes a
+    /// day. Set `processors.sampler.patterns.file` too, so that learned patterns keep their ids.
+    pub state_file: Option<String>,
+    /// How often the file is written, beside at shutdown.
+    pub state_interval: Period,
     /// Keeping more records of a pattern while it is anomalous.
     pub boost: BoostConfig,
 }
@@ -50,6 +55,8 @@ impl Default for AnomalyConfig {
             max_patterns: 20_000,
             max_services: 1_000,
             max_ended: 200,
+            state_file: None,
+            state_interval: Period::secs(300),
             boost: BoostConfig::default(),
         }
     }

@@ -8,13 +8,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::about::Moment;
 use super::book::Book;
 use super::config::AnomalyConfig;
 use super::counts::Counts;
 use super::event::{Anomaly, End, Event, Kind};
 use super::service::ServiceWatch;
+use super::state::{Kept, KeptRef, StateError, stand_in};
 use crate::clock::UnixNanos;
+use crate::control_plane::analysis::frequency::kept::count;
 use crate::control_plane::analysis::frequency::{Frame, Pattern};
 use crate::data_plane::window::Service;
 
@@ -26,13 +30,16 @@ const CROWDED_PAUSE: f64 = 3600.0;
 const SWEEP_FRAMES: u64 = 30;
 
 /// What was turned away or forgotten.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Losses {
     /// Records of patterns and services without room.
+    #[serde(deserialize_with = "count")]
     pub unwatched_records: u64,
     /// Patterns forgotten.
+    #[serde(deserialize_with = "count")]
     pub evicted_patterns: u64,
     /// Times the counts started over: the first snapshot, a gap, a clock that went back.
+    #[serde(deserialize_with = "count")]
     pub gaps: u64,
 }
 
@@ -46,6 +53,8 @@ pub struct Detector {
     last: Option<UnixNanos>,
     frames: u64,
     losses: Losses,
+    /// Services of a file that were not seen since: their tokens are known by digest alone.
+    stand_ins: usize,
 }
 
 impl Detector {
@@ -53,7 +62,57 @@ impl Detector {
     pub fn new(config: AnomalyConfig) -> Self {
         let book = Book::new(config.max_ended);
         let services = HashMap::default();
-        Detector { config, services, book, patterns: 0, last: None, frames: 0, losses: Losses::default() }
+        Detector { config, services, book, patterns: 0, last: None, frames: 0, losses: Losses::default(), stand_ins: 0 }
+    }
+
+    /// What it knows, as bytes, with windows of this length.
+    ///
+    /// # Errors
+    /// When it does not fit.
+    pub fn save(&self, window_seconds: f64) -> Result<Vec<u8>, StateError> {
+        let Detector { services, book, last, frames, losses, .. } = self;
+        let services = services.values().collect();
+        super::state::encode(&KeptRef { window_seconds, services, book, last: *last, frames: *frames, losses: *losses })
+    }
+
+    /// Knows what [`Detector::save`] wrote. What does not fit within the settings is left out.
+    ///
+    /// # Errors
+    /// When the bytes are damaged, or of another form or length of windows.
+    pub fn restore(config: AnomalyConfig, window_seconds: f64, bytes: &[u8]) -> Result<Detector, StateError> {
+        let kept: Kept = super::state::decode(bytes, window_seconds)?;
+        let mut detector =
+            Detector { last: kept.last, frames: kept.frames, losses: kept.losses, ..Detector::new(config) };
+        let at = kept.last.unwrap_or(0);
+        for mut watch in kept.services.into_iter().take(detector.config.max_services) {
+            let room = detector.config.max_patterns.saturating_sub(detector.patterns);
+            let mut left = room;
+            watch.patterns.retain(|_, _| {
+                let stays = left > 0;
+                left = left.saturating_sub(1);
+                stays
+            });
+            detector.patterns += watch.patterns.len();
+            detector.stand_ins += usize::from(watch.service.token.is_some());
+            detector.services.insert(Arc::clone(&watch.service), watch);
+        }
+        detector.book = kept.book;
+        let known = detector.services.values().flat_map(ServiceWatch::open_numbers).collect();
+        detector.book.keep_only(&known, at);
+        detector.book.limit(detector.config.max_ended);
+        Ok(detector)
+    }
+
+    /// Gives a service that was known by its token's digest its place.
+    fn recognise(&mut self, service: &Arc<Service>) {
+        if self.stand_ins == 0 || service.token.is_none() || self.services.contains_key(service) {
+            return;
+        }
+        if let Some(mut watch) = self.services.remove(&stand_in(service)) {
+            watch.service = Arc::clone(service);
+            self.services.insert(Arc::clone(service), watch);
+            self.stand_ins -= 1;
+        }
     }
 
     /// Goes over to other settings; what was learned stays.
@@ -70,6 +129,7 @@ impl Detector {
             counts.add(row.band, row.pattern, row.template, row.records);
         }
         for (service, counts) in &by_service {
+            self.recognise(service);
             if self.services.contains_key(*service) {
                 continue;
             }
@@ -107,8 +167,8 @@ impl Detector {
     /// Starts over after a gap: levels stay, nothing in between is judged.
     pub fn interrupt(&mut self, at: UnixNanos) {
         self.losses.gaps += 1;
-        self.last = Some(at);
-        self.services.values_mut().for_each(ServiceWatch::interrupt);
+        let before = self.last.replace(at).unwrap_or(at);
+        self.services.values_mut().for_each(|watch| watch.interrupt(before, at));
     }
 
     /// Follows the miner: patterns that were published since go by other ids now.
@@ -136,6 +196,11 @@ impl Detector {
             }
             stays
         });
+    }
+
+    /// The end of the last frame.
+    pub fn last(&self) -> Option<UnixNanos> {
+        self.last
     }
 
     /// Anomalies that go on, oldest first.

@@ -5,13 +5,15 @@
 //! time is a string of Unix nanoseconds, as in `/patterns`.
 //! Never: changes after its end.
 
-use serde::{Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use twox_hash::XxHash64;
 
 use crate::clock::UnixNanos;
+use crate::control_plane::analysis::frequency::kept::number;
 
 /// What kind of change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// A pattern that its service never wrote before (or not for long), and not just once or twice.
@@ -43,7 +45,7 @@ impl Kind {
 }
 
 /// Why an anomaly is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
     /// Back to what was expected.
@@ -69,7 +71,7 @@ impl End {
 }
 
 /// An anomaly.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Anomaly {
     /// 16 hex digits.
     pub id: String,
@@ -82,29 +84,35 @@ pub struct Anomaly {
     /// The pattern's template, or the severities whose share grew. Log text: escape it where it is shown.
     pub subject: String,
     /// How surprising: −log₁₀ of the p-value at its most surprising, at most 300. 6 means one in a million.
+    #[serde(deserialize_with = "number")]
     pub score: f64,
     /// Probability of what was seen if nothing had changed, at its most surprising.
+    #[serde(deserialize_with = "number")]
     pub p_value: f64,
     /// Probability below which an alarm is raised, for this service at that time.
+    #[serde(deserialize_with = "number")]
     pub p_threshold: f64,
     /// Records per window expected.
+    #[serde(deserialize_with = "number")]
     pub expected: f64,
     /// Records per window seen (the most, for a spike).
+    #[serde(deserialize_with = "number")]
     pub seen: f64,
     /// Windows looked at together.
     pub windows: usize,
     /// Dispersion of the prediction: variance = mean + dispersion · mean².
+    #[serde(deserialize_with = "number")]
     pub dispersion: f64,
     /// Patterns concerned.
     pub patterns: usize,
     /// Start of the first window that belongs to it.
-    #[serde(rename = "since_unix_nano", serialize_with = "as_text")]
+    #[serde(rename = "since_unix_nano", serialize_with = "as_text", deserialize_with = "from_text")]
     pub since: UnixNanos,
     /// When it was noticed.
-    #[serde(rename = "noticed_unix_nano", serialize_with = "as_text")]
+    #[serde(rename = "noticed_unix_nano", serialize_with = "as_text", deserialize_with = "from_text")]
     pub noticed: UnixNanos,
     /// When it ended; `None` while it goes on.
-    #[serde(rename = "ended_unix_nano", serialize_with = "as_text_or_null")]
+    #[serde(rename = "ended_unix_nano", serialize_with = "as_text_or_null", deserialize_with = "from_text_or_null")]
     pub ended: Option<UnixNanos>,
     /// Why it ended.
     pub end: Option<End>,
@@ -119,14 +127,23 @@ impl Anomaly {
 }
 
 fn as_text<S: Serializer>(nanos: &UnixNanos, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(nanos)
+    serializer.serialize_str(&nanos.to_string())
 }
 
 fn as_text_or_null<S: Serializer>(nanos: &Option<UnixNanos>, serializer: S) -> Result<S::Ok, S::Error> {
     match nanos {
-        Some(nanos) => serializer.collect_str(nanos),
+        Some(nanos) => serializer.serialize_some(&nanos.to_string()),
         None => serializer.serialize_none(),
     }
+}
+
+fn from_text<'de, D: Deserializer<'de>>(from: D) -> Result<UnixNanos, D::Error> {
+    String::deserialize(from)?.parse().map_err(D::Error::custom)
+}
+
+fn from_text_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<UnixNanos>, D::Error> {
+    let text = Option::<String>::deserialize(from)?;
+    text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
 }
 
 /// Something that happened to an anomaly.

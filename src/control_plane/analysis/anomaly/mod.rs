@@ -17,9 +17,11 @@ pub mod novelty;
 pub mod pattern;
 pub mod quiet;
 mod service;
+pub mod state;
 pub mod watch;
 
 pub use boost::{Boost, BoostPlan};
 pub use config::AnomalyConfig;
 pub use detector::{Detector, Losses};
 pub use event::{Anomaly, End, Event, Kind};
+pub use state::StateError;

@@ -10,6 +10,9 @@
 //! the rate is the larger of a day's average and half the known patterns per time known. Sizes of harmless newcomers are
 //! geometric with a learned mean: most write once or twice.
 
+use serde::{Deserialize, Serialize};
+
+use crate::control_plane::analysis::frequency::kept::amount;
 use crate::control_plane::analysis::frequency::tail;
 
 /// Windows in which a newcomer shows itself: a minute of 10 s.
@@ -25,13 +28,19 @@ const DISPERSION: f64 = 0.5;
 const LEAST_AT_ONCE: f64 = 4.0;
 
 /// A service's newcomers of one class of severity.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Novelty {
+    #[serde(deserialize_with = "amount")]
     known: f64,
+    #[serde(deserialize_with = "amount")]
     age: f64,
+    #[serde(deserialize_with = "amount")]
     recent: f64,
+    #[serde(deserialize_with = "amount")]
     recent_age: f64,
+    #[serde(deserialize_with = "amount")]
     sizes: f64,
+    #[serde(deserialize_with = "amount")]
     sized: f64,
 }
 

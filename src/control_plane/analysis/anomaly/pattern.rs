@@ -5,11 +5,13 @@
 //! Never: looks at other patterns; what they have in common (the service's load) is an argument.
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::quiet::Quiet;
 use super::watch::Watch;
 use crate::clock::UnixNanos;
 use crate::control_plane::analysis::frequency::Season;
+use crate::control_plane::analysis::frequency::kept::amount;
 
 /// Windows before a pattern can have a spike: 5 minutes of 10 s.
 pub const YOUNG_WINDOWS: f64 = 30.0;
@@ -19,16 +21,18 @@ const SETTLED_WINDOWS: f64 = 360.0;
 const MAX_RATE: u64 = 1_000_000;
 
 /// A pattern's first minute.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Early {
     /// Windows since the first record.
+    #[serde(deserialize_with = "amount")]
     pub windows: f64,
     /// Records in them.
+    #[serde(deserialize_with = "amount")]
     pub records: f64,
 }
 
 /// One pattern.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct PatternWatch {
     /// Spikes.
     pub watch: Watch,
@@ -37,13 +41,45 @@ pub struct PatternWatch {
     /// Its first minute, until that is over or an alarm was raised.
     pub early: Option<Early>,
     /// The open anomaly of a new pattern, and for how many windows.
+    #[serde(deserialize_with = "newcomer")]
     pub newcomer: Option<(u64, f64)>,
     /// Its template, as long as the windows keep it.
     pub subject: Box<str>,
     /// Whether it was first seen with ERROR or above.
     pub severe: bool,
     season: Option<Season>,
+    #[serde(serialize_with = "write_rates", deserialize_with = "read_rates")]
     rates: Option<Histogram<u16>>,
+}
+
+fn newcomer<'de, D: Deserializer<'de>>(from: D) -> Result<Option<(u64, f64)>, D::Error> {
+    /// Checks the second.
+    #[derive(Deserialize)]
+    struct Newcomer(u64, #[serde(deserialize_with = "amount")] f64);
+    Ok(Option::<Newcomer>::deserialize(from)?.map(|Newcomer(number, windows)| (number, windows)))
+}
+
+/// One significant digit: about 600 bytes.
+fn histogram() -> Option<Histogram<u16>> {
+    Histogram::new_with_max(MAX_RATE, 1).ok()
+}
+
+/// (rate, windows) of the rates that occurred.
+fn write_rates<S: Serializer>(rates: &Option<Histogram<u16>>, to: S) -> Result<S::Ok, S::Error> {
+    let counts = |rates: &Histogram<u16>| {
+        let recorded = rates.iter_recorded();
+        recorded.map(|step| (step.value_iterated_to(), step.count_at_value())).collect::<Vec<_>>()
+    };
+    rates.as_ref().map(counts).serialize(to)
+}
+
+fn read_rates<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Histogram<u16>>, D::Error> {
+    let Some(counts) = Option::<Vec<(u64, u16)>>::deserialize(from)? else { return Ok(None) };
+    let mut rates = histogram();
+    if let Some(rates) = &mut rates {
+        counts.into_iter().for_each(|(rate, windows)| rates.saturating_record_n(rate, windows));
+    }
+    Ok(rates)
 }
 
 impl PatternWatch {
@@ -59,6 +95,12 @@ impl PatternWatch {
             season: None,
             rates: None,
         }
+    }
+
+    /// Numbers of its open anomalies.
+    pub fn open_numbers(&self) -> impl Iterator<Item = u64> {
+        let newcomer = self.newcomer.map(|(number, _)| number);
+        [newcomer, self.watch.open_number(), self.quiet.open_number()].into_iter().flatten()
     }
 
     /// Moves the level to what is usual at `now`, coming from `before`.
@@ -83,8 +125,7 @@ impl PatternWatch {
         let season = self.season.get_or_insert_with(|| Season::new(now, window_seconds));
         season.learn(now, seen, windows, normal);
         if self.rates.is_none() {
-            // One significant digit: about 600 bytes.
-            self.rates = Histogram::new_with_max(MAX_RATE, 1).ok();
+            self.rates = histogram();
         }
         if let Some(rates) = self.rates.as_mut().filter(|_| normal) {
             rates.saturating_record((seen / windows).round() as u64);

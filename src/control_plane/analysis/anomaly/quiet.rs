@@ -6,8 +6,11 @@
 //! learned while it is silent; records in two windows end it.
 //! Never: sets the limit.
 
+use serde::{Deserialize, Serialize};
+
 use super::event::End;
 use super::watch::{Verdict, Window};
+use crate::control_plane::analysis::frequency::kept::{amount, small_count};
 use crate::control_plane::analysis::frequency::{Level, SCALES, Surprise, tail};
 
 /// Windows of silence before it can be an alarm.
@@ -20,12 +23,16 @@ const PAUSE_HALF_LIFE_WINDOWS: f64 = 120_960.0;
 const RESUMED_WINDOWS: u32 = 2;
 
 /// How long nothing came.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Quiet {
+    #[serde(deserialize_with = "amount")]
     windows: f64,
+    #[serde(deserialize_with = "amount")]
     expected: f64,
+    #[serde(deserialize_with = "amount")]
     longest: f64,
     open: Option<u64>,
+    #[serde(deserialize_with = "small_count")]
     resumed: u32,
 }
 

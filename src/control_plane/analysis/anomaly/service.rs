@@ -7,6 +7,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::about::{About, Moment};
 use super::book::Book;
 use super::counts::{CLASSES, Counts, Mix};
@@ -17,6 +19,7 @@ use super::pattern::{Early, PatternWatch, YOUNG_WINDOWS};
 use super::quiet::Quiet;
 use super::watch::{Watch, Window};
 use crate::clock::UnixNanos;
+use crate::control_plane::analysis::frequency::kept::{amount, amounts, small_count};
 use crate::control_plane::analysis::frequency::{Pattern, SCALES, Surprise};
 use crate::data_plane::window::Service;
 
@@ -41,26 +44,35 @@ const CUT_RECORDS: f64 = 5.0;
 const LOAD_RANGE: (f64, f64) = (0.05, 20.0);
 /// Windows without newcomers after which a deploy is over, and without an alarm a new pattern is no longer new: 5 minutes.
 const SETTLE_WINDOWS: f64 = 30.0;
-#[derive(Clone, Copy, Debug)]
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Deploy {
     number: u64,
+    #[serde(deserialize_with = "amount")]
     since_newcomer: f64,
+    #[serde(deserialize_with = "amount")]
     windows: f64,
 }
 
 /// One service.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct ServiceWatch {
-    service: Arc<Service>,
+    #[serde(with = "super::state::service")]
+    pub(super) service: Arc<Service>,
+    #[serde(with = "super::state::patterns")]
     pub(super) patterns: HashMap<Pattern, PatternWatch, ahash::RandomState>,
     whole: PatternWatch,
     shares: [Watch; CLASSES.len()],
     novelty: [Novelty; 2],
     /// Newcomers of the last frames, newest last.
+    #[serde(deserialize_with = "amounts")]
     newcomers: [f64; EARLY_WINDOWS as usize],
     deploy: Option<Deploy>,
+    #[serde(deserialize_with = "amounts")]
     prior: [f64; SCALES.len()],
+    #[serde(deserialize_with = "amount")]
     windows: f64,
+    #[serde(deserialize_with = "small_count")]
     frames: u32,
 }
 
@@ -332,9 +344,10 @@ impl ServiceWatch {
         }
     }
 
-    /// Starts over after a gap.
-    pub fn interrupt(&mut self) {
+    /// Starts over after a gap that began at `before`: levels go on from what is usual at `now`.
+    pub fn interrupt(&mut self, before: UnixNanos, now: UnixNanos) {
         for pattern in self.patterns.values_mut().chain([&mut self.whole]) {
+            pattern.turn(before, now);
             pattern.watch.level.interrupt();
             pattern.quiet.interrupt();
         }
@@ -378,6 +391,13 @@ impl ServiceWatch {
             stays
         });
         before - self.patterns.len()
+    }
+
+    /// Numbers of its open anomalies.
+    pub fn open_numbers(&self) -> impl Iterator<Item = u64> {
+        let patterns = self.patterns.values().chain([&self.whole]).flat_map(PatternWatch::open_numbers);
+        let shares = self.shares.iter().filter_map(Watch::open_number);
+        patterns.chain(shares).chain(self.deploy.map(|deploy| deploy.number))
     }
 
     /// Ends every open anomaly.

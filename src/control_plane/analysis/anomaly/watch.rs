@@ -2,13 +2,16 @@
 //!
 //! Purpose: the state machine start → ongoing → end around a [`Level`], for a pattern, a whole service, or the share of a
 //! severity.
-//! Promises: an alarm needs a tail probability below the limit and enough records, and must outlast the short bursts that
-//! this series is known for (or, while young, may have); it ends after three calm windows, or after `accept_after`, when
-//! what lasts becomes the level; nothing is learned while it goes on.
+//! Promises: an alarm needs a tail probability below the limit, enough records, and a second high window to confirm it; it
+//! must outlast the short bursts that this series is known for (or, while young, may have); it ends after three calm
+//! windows, or after `accept_after`, when what lasts becomes the level; nothing is learned while it goes on.
 //! Never: sets the limit (see `service`).
 
+use serde::{Deserialize, Serialize};
+
 use super::event::End;
-use crate::control_plane::analysis::frequency::{Level, Surprise};
+use crate::control_plane::analysis::frequency::kept::{amount, number, small_count};
+use crate::control_plane::analysis::frequency::{Level, Surprise, tail};
 
 /// Windows in a row that must look normal before an anomaly ends.
 const CALM_WINDOWS: u32 = 3;
@@ -16,8 +19,10 @@ const CALM_WINDOWS: u32 = 3;
 const LN_CALM: f64 = -3.912_023_005_428_146; // ln 0.02
 /// What is over sooner is a burst: it is remembered as a habit.
 const BURST_WINDOWS: f64 = 6.0;
-/// A burst is no chance when its tail probability is the limit to this power.
-const CLEARLY: f64 = 1.5;
+/// A window is high when it holds so many times what was expected.
+const HIGH_FACTOR: f64 = 1.5;
+/// High windows that confirm a surprise of two windows, and one of six: a single wild window is a burst, not a spike.
+const CONFIRMING: [usize; 2] = [2, 3];
 /// A series that bursts must stay high for so many windows longer than it did before.
 const LONGER_WINDOWS: f64 = 2.0;
 /// A young series, whose habits are not known, must stay high for so many windows.
@@ -26,11 +31,11 @@ const UNKNOWN_WINDOWS: f64 = 4.0;
 const KNOWN_WINDOWS: f64 = 4_320.0;
 /// Windows without a burst after which the habit is forgotten: 3 days of 10 s.
 const HABIT_WINDOWS: f64 = 25_920.0;
-/// What is usual at an hour may be exceeded by this factor.
-const LARGER: f64 = 1.4;
+/// A burst that is usual at an hour varies at least this much from day to day.
+const LEAST_BURST_DISPERSION: f64 = 0.02;
 
 /// A series and its alarm.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Watch {
     /// Mean and dispersion.
     pub level: Level,
@@ -39,21 +44,29 @@ pub struct Watch {
 }
 
 /// Short bursts of the last days.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Habit {
     /// The longest, in windows.
+    #[serde(deserialize_with = "amount")]
     length: f64,
     /// Windows since the last.
+    #[serde(deserialize_with = "amount")]
     ago: f64,
 }
 
 /// A candidate, and once it has lasted long enough, an anomaly.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Open {
     number: Option<u64>,
+    #[serde(deserialize_with = "amount")]
     windows: f64,
+    /// Those that were high.
+    #[serde(deserialize_with = "amount")]
+    high: f64,
+    #[serde(deserialize_with = "small_count")]
     calm: u32,
     /// The lowest tail probability in it.
+    #[serde(deserialize_with = "number")]
     ln_p: f64,
 }
 
@@ -125,10 +138,10 @@ impl Watch {
         let surprise = self.level.surprise(window.prior);
         match self.open {
             Some(open) => self.follow(open, window, surprise),
-            None if is_alarm(window, &surprise) => {
-                // A minute may look strange for a burst of one window in it.
-                let high = self.level.high(surprise.windows, window.min_factor);
-                let open = Open { number: None, windows: high as f64, calm: 0, ln_p: surprise.ln_p };
+            None if is_alarm(window, &surprise) && self.is_confirmed(&surprise) => {
+                // A minute may look strange for a burst of two windows in it.
+                let high = self.level.high(surprise.windows, HIGH_FACTOR) as f64;
+                let open = Open { number: None, windows: high, high, calm: 0, ln_p: surprise.ln_p };
                 self.open = Some(open);
                 self.raise(open, window, surprise)
             }
@@ -139,12 +152,19 @@ impl Watch {
         }
     }
 
+    /// Whether enough windows are high, the last one among them.
+    fn is_confirmed(&self, surprise: &Surprise) -> bool {
+        let [of_two, of_six] = CONFIRMING;
+        let (windows, least) = if surprise.windows <= 2 { (2, of_two) } else { (surprise.windows, of_six) };
+        self.level.high(1, HIGH_FACTOR) == 1 && self.level.high(windows, HIGH_FACTOR) >= least
+    }
+
     /// A candidate becomes an alarm once it has lasted longer than bursts of this series do.
     fn raise(&self, open: Open, window: &Window<'_>, surprise: Surprise) -> Verdict {
         let by_habit = self.habit.map_or(0.0, |habit| habit.length + LONGER_WINDOWS);
         let by_age = if self.level.age() < KNOWN_WINDOWS { UNKNOWN_WINDOWS } else { 0.0 };
-        let usual = window.usual_burst.is_some_and(|peak| window.seen <= peak * LARGER * window.windows);
-        match open.windows < by_habit.max(by_age) || usual || !is_alarm(window, &surprise) {
+        let usual = window.usual_burst.is_some_and(|peak| window.is_usual(peak));
+        match open.high < by_habit.max(by_age) || usual || !is_alarm(window, &surprise) {
             true => Verdict::Calm,
             false => Verdict::Starts(surprise),
         }
@@ -152,7 +172,8 @@ impl Watch {
 
     fn follow(&mut self, open: Open, window: &Window<'_>, surprise: Surprise) -> Verdict {
         let ln_p = open.ln_p.min(surprise.ln_p);
-        let mut open = Open { windows: open.windows + window.windows, ln_p, ..open };
+        let high = open.high + self.level.high(1, HIGH_FACTOR) as f64 * window.windows;
+        let mut open = Open { windows: open.windows + window.windows, high, ln_p, ..open };
         if open.windows >= window.accept_windows {
             self.open = None;
             let factor = self.level.recent_factor();
@@ -164,8 +185,7 @@ impl Watch {
         if open.calm >= CALM_WINDOWS {
             self.open = None;
             let length = open.windows - f64::from(open.calm);
-            let is_clear = window.ln_limit.is_some_and(|limit| open.ln_p < limit * CLEARLY);
-            if length < BURST_WINDOWS && is_clear {
+            if length < BURST_WINDOWS {
                 let known = self.habit.map_or(0.0, |habit| habit.length);
                 self.habit = Some(Habit { length: length.max(known), ago: 0.0 });
             }
@@ -178,6 +198,14 @@ impl Watch {
             None if open.calm == 0 => self.raise(open, window, surprise),
             None => Verdict::Calm,
         }
+    }
+}
+
+impl Window<'_> {
+    /// Whether a burst as large is no surprise where `peak` records a window are usual at this hour.
+    fn is_usual(&self, peak: f64) -> bool {
+        let dispersion = self.prior[0].max(LEAST_BURST_DISPERSION);
+        self.ln_limit.is_none_or(|limit| tail::ln_at_least(self.seen, peak * self.windows, dispersion) > limit)
     }
 }
 

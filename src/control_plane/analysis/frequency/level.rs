@@ -11,6 +11,9 @@
 //! so sums vary more than independence would allow, and each scale learns by how much. Young estimates are shrunk to a
 //! prior that pattern and service share.
 
+use serde::{Deserialize, Serialize};
+
+use super::kept::{amount, number, pairs};
 use super::tail;
 
 /// How many windows are looked at together.
@@ -33,28 +36,41 @@ const PLAIN_DEVIATIONS: f64 = 1.5;
 const PRIOR_RECORDS: f64 = 0.5;
 
 /// Moments of the residuals at one scale.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 struct Spread {
+    #[serde(deserialize_with = "number")]
     excess: f64,
+    #[serde(deserialize_with = "amount")]
     square: f64,
 }
 
 /// One series.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Level {
+    #[serde(deserialize_with = "amount")]
     mean: f64,
     /// Exposure behind the mean, discounted.
+    #[serde(deserialize_with = "amount")]
     weight: f64,
     /// Windows behind the mean, discounted.
+    #[serde(deserialize_with = "amount")]
     windows: f64,
     /// Windows in all.
+    #[serde(deserialize_with = "amount")]
     age: f64,
     /// Records expected in a window, smoothed.
+    #[serde(deserialize_with = "amount")]
     typical: f64,
     spread: [Spread; 3],
     /// (seen, expected) of the last windows, newest last.
+    #[serde(deserialize_with = "pairs")]
     recent: [(f64, f64); LONGEST],
+    #[serde(deserialize_with = "filled")]
     filled: usize,
+}
+
+fn filled<'de, D: serde::Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    Ok(usize::deserialize(from)?.min(LONGEST))
 }
 
 /// How surprising the last windows are at the scale where they are most so.
@@ -142,7 +158,8 @@ impl Level {
         self.filled = (self.filled + 1).min(LONGEST);
     }
 
-    /// How surprising the noted windows are, at the most surprising scale.
+    /// How surprising the noted windows are, at the most surprising scale from two windows on: one window by itself is
+    /// looked at only while there is no other.
     pub fn surprise(&self, prior: &[f64; 3]) -> Surprise {
         let mut most = Surprise { windows: 1, seen: 0.0, expected: 0.0, dispersion: 0.0, ln_p: 0.0 };
         let doubt = self.doubt(prior[0]);
@@ -150,7 +167,7 @@ impl Level {
             let (seen, expected) = self.sum(windows);
             let dispersion = self.dispersion(scale, prior[scale]) + doubt;
             let ln_p = ln_tail(seen, expected, dispersion);
-            if ln_p < most.ln_p || windows == 1 {
+            if scale < 2 || ln_p < most.ln_p {
                 most = Surprise { windows, seen, expected, dispersion, ln_p };
             }
         }

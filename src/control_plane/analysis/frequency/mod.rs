@@ -5,6 +5,7 @@
 //! Never: decides what an anomaly is (see `anomaly`), reads a clock, or touches the data plane's tables.
 
 pub mod frame;
+pub mod kept;
 pub mod level;
 pub mod season;
 pub mod tail;

@@ -5,6 +5,10 @@
 //! of the day before.
 //! Never: reads a clock; whoever asks gives the time.
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::kept::amount;
 use crate::clock::UnixNanos;
 
 /// Hours in a week.
@@ -26,15 +30,38 @@ struct Slot {
 const UNKNOWN: Slot = Slot { mean: f32::NAN, peak: f32::NAN };
 
 /// A series' week.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Season {
+    #[serde(serialize_with = "write_slots", deserialize_with = "read_slots")]
     slots: Box<[Slot; SLOTS]>,
     /// Windows an hour must have to count: half of it.
+    #[serde(deserialize_with = "amount")]
     needed: f64,
     running: u64,
+    #[serde(deserialize_with = "amount")]
     sum: f64,
+    #[serde(deserialize_with = "amount")]
     windows: f64,
+    #[serde(deserialize_with = "amount")]
     peak: f64,
+}
+
+/// Only the hours that are known: (hour, mean, peak).
+fn write_slots<S: Serializer>(slots: &[Slot; SLOTS], to: S) -> Result<S::Ok, S::Error> {
+    let known = slots.iter().enumerate().filter(|(_, slot)| !slot.mean.is_nan());
+    to.collect_seq(known.map(|(hour, slot)| (hour as u8, slot.mean, slot.peak)).collect::<Vec<_>>())
+}
+
+fn read_slots<'de, D: Deserializer<'de>>(from: D) -> Result<Box<[Slot; SLOTS]>, D::Error> {
+    let mut slots = Box::new([UNKNOWN; SLOTS]);
+    for (hour, mean, peak) in Vec::<(u8, f32, f32)>::deserialize(from)? {
+        let sound = [mean, peak].iter().all(|value| (0.0..=1e30).contains(value));
+        match slots.get_mut(usize::from(hour)).filter(|_| sound) {
+            Some(slot) => *slot = Slot { mean, peak },
+            None => return Err(D::Error::custom("no hour of a week")),
+        }
+    }
+    Ok(slots)
 }
 
 impl Season {
