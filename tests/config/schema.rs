@@ -5,6 +5,7 @@ use lipservice::control_plane::analysis::anomaly::config::AnomalyConfig;
 use lipservice::control_plane::api::config::ApiConfig;
 use lipservice::control_plane::config::FollowConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
+use lipservice::control_plane::rollout::RolloutConfig;
 use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::data_plane::exporter::config::{DebugConfig, FileConfig, OtlpHttpConfig, PostHogConfig};
 use lipservice::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
@@ -53,6 +54,7 @@ pub fn sections() -> Vec<Section> {
         section::<LlmConfig>("llm"),
         section::<ApiConfig>("api"),
         section::<StoreConfig>("store"),
+        section::<RolloutConfig>("rollout"),
         section::<FollowConfig>("control_plane"),
         section::<ServiceConfig>("service"),
     ]
