@@ -171,6 +171,11 @@ async fn a_configuration_that_cannot_work_is_refused() {
         ("api: {requests_per_second: 0}", "api.requests_per_second"),
         ("store: {url: 'mysql://h/d'}", "store.url"),
         ("store: {retention: {fine: 2days}}", "store.retention.medium"),
+        ("rollout: {canary: {percentages: [5, 5]}}", "rollout.canary.percentages"),
+        ("rollout: {canary: {percentages: [5, 100]}}", "rollout.canary.percentages"),
+        ("rollout: {shadow: {duration: 3h}}", "rollout.shadow.duration"),
+        ("rollout: {ttl: 1h}", "rollout.ttl"),
+        ("rollout: {tolerance: 0}", "rollout.tolerance"),
     ] {
         let text = format!("{base}{more}\n");
         let errors = lipservice::config::load_text(&text, "t", &|_| None).unwrap_err();
