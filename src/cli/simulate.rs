@@ -125,6 +125,7 @@ impl ReplayArgs {
             let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
             settings.sampler = loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config.sampler.unwrap_or_default();
         }
+        settings.anomalies = Some(Default::default());
         // What a file holds is not bounded by what a gateway's memory is sized for.
         settings.sampler.window.max_patterns = settings.sampler.window.max_patterns.max(settings.max_patterns);
         Ok(settings)

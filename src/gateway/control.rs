@@ -23,7 +23,7 @@ use crate::control_plane::lead::Leader;
 use crate::control_plane::mirror::Mirror;
 use crate::control_plane::report::Reporter;
 use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
-use crate::data_plane::pipeline::{Pipeline, settings_of};
+use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::Document;
 use crate::shutdown::Shutdown;
 use crate::telemetry::MetricSource;
@@ -103,13 +103,13 @@ impl Control {
         let mirror = Mirror::new(store.clone()).await?;
         let bound = Bound::new(&api_config, mirror.tokens().exist())?;
         self.api_addr = Some(bound.address());
-        let sampling = settings_of(&config.sampler.clone().unwrap_or_default());
+        let sampler = config.sampler.clone().unwrap_or_default();
         let local = Arc::clone(&plane.policies);
         let parts = Parts {
             config: api_config,
             store: store.clone(),
             mirror: Arc::clone(&mirror),
-            sampling,
+            sampler,
             local: Arc::new(move || local.local()),
         };
         let (api, writing) = Api::new(parts, self.serving.clone());
@@ -222,7 +222,7 @@ async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: 
             policy_hash: plane.policies.followed_hash(),
             last_seen: Timestamp::default(),
         };
-        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot) };
+        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot, plane.pipeline.sent_bytes()) };
         let sending = upstream.send(report);
         let sent = if ends { tokio::time::timeout(LAST_REPORT, sending).await.unwrap_or(false) } else { sending.await };
         if sent {

@@ -40,6 +40,7 @@ pub const GROUPS: &[Group] = &[
             "control_plane::analysis::anomaly::config",
             "control_plane::generator::llm::config",
             "control_plane::config",
+            "control_plane::insights",
             "control_plane::store::config",
             "telemetry::config",
             "units",
@@ -50,6 +51,8 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane",
         may_name: &[
             "control_plane::store",
+            "control_plane::insights",
+            "control_plane::replay",
             "data_plane::pattern",
             "data_plane::pipeline",
             "data_plane::policy",
@@ -165,6 +168,8 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane::replay",
         may_name: &[
             "control_plane::insights",
+            "control_plane::analysis::anomaly",
+            "control_plane::analysis::frequency",
             "data_plane::pipeline",
             "data_plane::exporter",
             "data_plane::receiver",

@@ -8,6 +8,7 @@
 mod active;
 mod auth;
 pub mod config;
+mod costs;
 pub mod diff;
 mod events;
 mod explain;
@@ -19,6 +20,7 @@ mod policies;
 mod problem;
 mod router;
 mod serve;
+mod simulate;
 mod statistics;
 
 use std::collections::HashMap;
@@ -35,8 +37,10 @@ use super::mirror::Mirror;
 use super::store::{Replica, Store, Timestamp};
 use super::validate::Limits;
 use crate::data_plane::pattern::Pattern;
+use crate::data_plane::pipeline::settings_of;
 use crate::data_plane::policy::Document;
 use crate::data_plane::sampler::Settings;
+use crate::data_plane::sampler::config::SamplerConfig;
 use crate::data_plane::window::Band;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{MetricSink, MetricSource};
@@ -67,12 +71,15 @@ pub struct Api {
     events: Events,
     limits: Limits,
     sampling: (Settings, Option<Band>),
+    sampler: SamplerConfig,
     local: Local,
     config: ApiConfig,
     stop: Shutdown,
     reports: mpsc::Sender<statistics::Incoming>,
     rates: DefaultKeyedRateLimiter<String>,
     news: Mutex<HashMap<String, (Timestamp, String)>>,
+    costs: costs::Cache,
+    simulations: Arc<tokio::sync::Semaphore>,
     counters: Counters,
 }
 
@@ -92,8 +99,8 @@ pub struct Parts {
     pub store: Store,
     /// Its copy in memory.
     pub mirror: Arc<Mirror>,
-    /// What decisions are made by, for explanations.
-    pub sampling: (Settings, Option<Band>),
+    /// What decisions are made by, for explanations and simulations.
+    pub sampler: SamplerConfig,
     /// Policies beside those of the store, for explanations.
     pub local: Local,
 }
@@ -101,7 +108,8 @@ pub struct Parts {
 impl Api {
     /// An API, and the task that writes reports; it ends with the signal.
     pub fn new(parts: Parts, stop: Shutdown) -> (Arc<Api>, impl Future<Output = ()> + Send) {
-        let Parts { config, store, mirror, sampling, local } = parts;
+        let Parts { config, store, mirror, sampler, local } = parts;
+        let sampling = settings_of(&sampler);
         let (reports, queue) = statistics::queue();
         let rate = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let limits = Limits { max_bytes: config.max_policy_size.as_usize(), protect_from: sampling.1 };
@@ -111,12 +119,15 @@ impl Api {
             events: Events::default(),
             limits,
             sampling,
+            sampler,
             local,
             config,
             stop: stop.clone(),
             reports,
             rates: RateLimiter::keyed(Quota::per_second(rate)),
             news: Mutex::default(),
+            costs: costs::Cache::default(),
+            simulations: simulate::room(),
             counters: Counters::default(),
         });
         let writing = statistics::write(Arc::clone(&api), queue, stop);

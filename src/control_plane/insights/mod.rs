@@ -4,8 +4,11 @@
 //! Promises: pure functions of counts, prices and time; every projection comes with an interval.
 //! Never: fetches a price or sends anything.
 
+pub mod calendar;
+pub mod cost;
 mod price;
+pub mod recommend;
 mod trend;
 
-pub use price::{GB, MONTH_DAYS, Prices, Tier, bytes_text, money_text};
+pub use price::{GB, MONTH_DAYS, Prices, Tier, bytes_text, money_text, percent_text};
 pub use trend::{Forecast, Trend, forecast};

@@ -5,7 +5,8 @@
 //! seed, so the same input gives the same answer; memory is bounded and what finds no room is counted.
 //! Never: sends anything, reads a clock, or decides whether a policy is good: `report` names checks, callers act.
 //!
-//! `walk` reads requests, `profile` counts what came in, `delivery` what would go out, `traces` which traces break,
+//! `walk` reads requests, `profile` counts what came in, `delivery` what would go out, `traces` which traces break, `watch` which anomalies
+//! stay visible,
 //! `engine` drives the pipeline, `report` compares.
 
 mod delivery;
@@ -15,6 +16,7 @@ mod report;
 mod sink;
 mod traces;
 mod walk;
+mod watch;
 
 pub use delivery::{Delivered, Delivery};
 pub use engine::{Outcome, Replay, ReplayError, Settings, Tap};
@@ -22,3 +24,4 @@ pub use profile::{CellProfile, OVERFLOW, Profile, Profiler, ServiceProfile};
 pub use report::{Checks, Report, Row, Side, Totals, Vanished};
 pub use traces::TraceCounts;
 pub use walk::{Services, Walker};
+pub use watch::{AnomalyCounts, MissedAnomaly, Watch};

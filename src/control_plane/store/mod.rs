@@ -6,11 +6,12 @@
 //! Never: judges a policy, compiles it, or talks to a network other than the database.
 //!
 //! `versions` and `activation` hold policies, `tokens` who may ask, `audit` who did what, `ingest`, `query` and `rollup`
-//! statistics, `replicas` who runs, `leader` who leads.
+//! statistics, `books` sums by day, `replicas` who runs, `leader` who leads.
 
 mod activation;
 mod anomalies;
 mod audit;
+mod books;
 pub mod config;
 mod error;
 mod ingest;
@@ -34,6 +35,7 @@ use sqlx::{Any, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
 pub use activation::{Action, Activation, ActiveVersion, Revisions};
 pub use anomalies::AnomalyRow;
 pub use audit::AuditEntry;
+pub use books::BookAccount;
 pub use error::{Fault, StoreError};
 pub use ingest::{Batch, Ingested, MAX_BATCH_ROWS, StatsRow};
 pub use leader::Leadership;

@@ -3,7 +3,9 @@
 mod access;
 mod active;
 mod bad_input;
+mod costs;
 mod policies;
+mod simulate;
 mod statistics;
 
 use std::net::SocketAddr;
@@ -16,7 +18,6 @@ use lipservice::control_plane::api::{Api, Bound, Parts};
 use lipservice::control_plane::mirror::Mirror;
 use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::control_plane::store::{NewToken, Scope, Store};
-use lipservice::data_plane::pipeline::settings_of;
 use lipservice::data_plane::sampler::config::SamplerConfig;
 use lipservice::shutdown::Shutdown;
 use serde_json::Value;
@@ -66,7 +67,7 @@ impl Server {
             config,
             store: store.clone(),
             mirror: Arc::clone(&mirror),
-            sampling: settings_of(&SamplerConfig::default()),
+            sampler: SamplerConfig::default(),
             local: Arc::new(Default::default),
         };
         let (api, writing) = Api::new(parts, stop.clone());
