@@ -1,24 +1,32 @@
-//! `make demo`: a shop's services log through the gateway into a stand-in for PostHog, and the books are shown.
+//! `make demo`: a shop's services log through the gateway into a stand-in for PostHog; the gateway starts without a policy,
+//! writes one for its budget, and the books are shown.
 //!
-//! Purpose: show on one machine, without an account, what is kept, what is dropped, and that nothing is lost silently.
-//! Promises: loopback only; ends by itself after DEMO_SECONDS (60), or at Ctrl-C, with a report; exit status 0 only when
-//! every record is accounted for and every pattern and every error arrived.
-//! Never: contacts PostHog. The stand-in is a model of its ingestion; see `tests/support/fake_posthog`.
+//! Purpose: show on one machine, without an account, how the bill falls, what is kept, what is dropped, and that nothing is
+//! lost silently.
+//! Promises: loopback only, unless DEMO_LLM_KEY names a language model elsewhere; ends by itself after DEMO_SECONDS (60), or at Ctrl-C, with a report; exit status 0 only when
+//! every record is accounted for, every pattern and every error arrived, and (from 30 s on) a policy made the bill fall.
+//! Never: contacts PostHog. The stand-ins are models of what they stand for; see `tests/support`.
 
 use std::io::IsTerminal;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use lipservice::control_plane::generator::llm::config::LlmProviderType;
+use lipservice::control_plane::generator::llm::provider::transport::SystemTimer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[path = "support/apps.rs"]
 mod apps;
 #[path = "support/books.rs"]
 mod books;
-#[path = "../tests/support/fake_posthog/mod.rs"]
+#[path = "../tests/support/fake_llm/mod.rs"]
 #[expect(dead_code, reason = "its faults are for tests")]
+mod fake_llm;
+#[path = "../tests/support/fake_posthog/mod.rs"]
+#[expect(dead_code, unused_imports, reason = "its faults are for tests")]
 mod fake_posthog;
 #[path = "support/gateway.rs"]
 #[expect(dead_code, reason = "what the process uses is for measure.rs")]
@@ -33,14 +41,18 @@ mod templates;
 mod timeline;
 #[path = "support/traffic.rs"]
 mod traffic;
+#[path = "support/writer.rs"]
+mod writer;
 
 use apps::Apps;
 use books::Books;
+use fake_llm::FakeLlm;
 use fake_posthog::FakePostHog;
 use gateway::{Gateway, Ports, local};
 use report::{Paint, Result, Second};
 use scrape::Scraper;
 use timeline::{Plan, Traffic};
+use writer::{Bytes, Scores, Writer};
 
 /// What the environment may change.
 struct Settings {
@@ -74,11 +86,16 @@ async fn main() -> anyhow::Result<ExitCode> {
     let paint = Paint { on: std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none() };
     let mut stop = Stop::listen()?;
     let posthog = FakePostHog::start().await.context("cannot start the stand-in for PostHog")?;
-    let gateway = start_gateway(&posthog).await?;
-    report::welcome(paint, &gateway, &posthog.url(), settings.plan);
+    let kind = LlmProviderType::OpenAi;
+    let model = fake_llm::serve::serve(FakeLlm::new(kind, fake_llm::minds::sensible(), Arc::new(SystemTimer))).await?;
+    let scores = Scores::choose(model.address, fake_llm::KEY, fake_llm::MODEL);
+    let people = tempfile::tempdir().context("cannot make an empty directory for policies")?;
+    let gateway = start_gateway(&posthog, &scores, people.path()).await?;
+    report::welcome(paint, &gateway, &posthog.url(), &scores.name, settings.plan);
     let mut demo = Demo {
         apps: Apps::new(&format!("http://{}", local(gateway.ports.grpc)))?,
         scraper: Scraper::new(local(gateway.ports.metrics))?,
+        writer: Writer::new(local(gateway.ports.api))?,
         traffic: Traffic::new(settings.seed, settings.plan),
         books: Books::default(),
         sent_bytes: 0,
@@ -113,18 +130,21 @@ impl Stop {
     }
 }
 
-async fn start_gateway(posthog: &FakePostHog) -> anyhow::Result<Gateway> {
+async fn start_gateway(posthog: &FakePostHog, scores: &Scores, people: &Path) -> anyhow::Result<Gateway> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let ports = Ports::usual_or_free()?;
-    let environment = [
+    let people = std::env::var("DEMO_POLICIES").unwrap_or_else(|_| people.display().to_string());
+    let mut environment = vec![
+        ("DEMO_API_PORT", ports.api.to_string()),
         ("DEMO_GRPC_PORT", ports.grpc.to_string()),
         ("DEMO_HTTP_PORT", ports.http.to_string()),
         ("DEMO_HEALTH_PORT", ports.health.to_string()),
         ("DEMO_METRICS_PORT", ports.metrics.to_string()),
         ("DEMO_POSTHOG_URL", posthog.url()),
         ("DEMO_TOKEN", "phc_demo".to_owned()),
-        ("DEMO_POLICIES", root.join("config/demo/policies").display().to_string()),
+        ("DEMO_POLICIES", people),
     ];
+    environment.extend(scores.environment.iter().cloned());
     let log = std::env::temp_dir().join(format!("lipservice-demo-{}.log", std::process::id()));
     Gateway::start(&root.join("config/demo/gateway.yaml"), ports, &environment, log).await
 }
@@ -132,6 +152,7 @@ async fn start_gateway(posthog: &FakePostHog) -> anyhow::Result<Gateway> {
 struct Demo {
     apps: Apps,
     scraper: Scraper,
+    writer: Writer,
     traffic: Traffic,
     books: Books,
     sent_bytes: u64,
@@ -157,7 +178,11 @@ impl Demo {
                 bytes_out: self.posthog.billed_bytes(),
                 incident: self.traffic.incident(second),
             };
+            let bytes = Bytes { sent: now.bytes_in, billed: now.bytes_out };
             report::second(self.paint, &now, &self.books, settings.dollars_per_gb);
+            if let Some(news) = self.writer.look(bytes).await? {
+                report::news(self.paint, &news);
+            }
             let next = Duration::from_secs(second + 1).saturating_sub(start.elapsed());
             tokio::select! {
                 () = stop.asked() => return Ok(true),
@@ -190,6 +215,9 @@ impl Demo {
             let _ = std::fs::remove_file(&log);
         }
         Ok(Result {
+            must_fall: !interrupted && elapsed.as_secs() >= 30,
+            published: self.writer.published,
+            before: self.writer.before,
             books: self.books,
             totals,
             bytes_in: self.sent_bytes,

@@ -132,7 +132,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn config(case: Case, ports: Ports, sink: std::net::SocketAddr, more: &str) -> String {
-    let Ports { grpc, http, health, metrics } = ports;
+    let Ports { grpc, http, health, metrics, .. } = ports;
     format!(
         "receivers: {{ otlp: {{ protocols: {{ grpc: {{ endpoint: '127.0.0.1:{grpc}' }}, http: {{ endpoint: '127.0.0.1:{http}' }} }} }} }}
 processors: {{ sampler: {{ default_percentage: 20, {more} }} }}

@@ -9,6 +9,7 @@
 mod adapters;
 mod anomalies;
 mod control;
+mod generator;
 mod patterns;
 mod policies;
 mod reload;
@@ -25,13 +26,16 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control_plane::api::ServeError;
+use crate::control_plane::cache::CacheError;
 use crate::control_plane::client::ClientError;
+use crate::control_plane::generator::llm::LlmError;
 use crate::control_plane::store::StoreError;
 use crate::data_plane::exporter::config::ExporterConfig;
 use crate::data_plane::exporter::{Exporter, ExporterError};
 use crate::data_plane::pipeline::{Pipeline, Wiring, settings_of};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
 use crate::data_plane::receiver::{Authenticators, Bound, OtlpReceiver, ReceiverError, ReceiverStats};
+use crate::data_plane::reservoir::Reservoir;
 use crate::data_plane::sampler::config::SamplerConfig;
 use crate::data_plane::window::PatternTable;
 use crate::shutdown::Shutdown;
@@ -88,6 +92,12 @@ pub enum StartError {
     /// The control plane's API.
     #[error(transparent)]
     Api(#[from] ServeError),
+    /// The control plane's cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// The language model that the loop asks.
+    #[error(transparent)]
+    Llm(#[from] LlmError),
     /// The control plane elsewhere.
     #[error("control_plane: {0}")]
     Follow(#[from] ClientError),
@@ -121,6 +131,7 @@ pub struct Gateway {
     policies: Arc<Policies>,
     learner: Arc<Learner>,
     anomalies: Arc<Anomalies>,
+    reservoir: Option<Arc<Reservoir>>,
     control: Control,
     receivers: Vec<RunningReceiver>,
     exporters: Vec<RunningExporter>,
@@ -157,15 +168,19 @@ impl Gateway {
         let table = PatternTable::new(&sampler.window);
         let pipeline = Arc::new(Pipeline::new(clock.clone(), table, compiled, wiring));
 
+        let reservoir = generator::reservoir_of(&config);
+        reservoir.iter().for_each(|reservoir| pipeline.keep_in(Arc::clone(reservoir)));
+
         let learner = Arc::new(Learner::new(&sampler.patterns));
         // What the file of patterns holds is in force before the first record.
         learner.learn(&policies, &pipeline, clock.now());
 
-        let control = Control::start(&config, &pipeline, &policies, &clock).await?;
+        let anomalies = Arc::new(Anomalies::new(&config.anomalies));
+        let (data, watching) = ((&pipeline, &policies), (&anomalies, reservoir.as_ref()));
+        let control = Control::start(&config, data, watching, &clock).await?;
         let (health, health_seen) = server::health();
         let background = Shutdown::new();
         let sources = Sources::new();
-        let anomalies = Arc::new(Anomalies::new(&config.anomalies));
         sources.set_anomalies(Arc::clone(&anomalies) as _);
         let mut gateway = Gateway {
             config,
@@ -174,6 +189,7 @@ impl Gateway {
             policies,
             learner,
             anomalies,
+            reservoir,
             control,
             receivers: Vec::new(),
             exporters,
@@ -328,9 +344,10 @@ impl Gateway {
         }
         let pipeline = Arc::clone(&self.pipeline);
         let (anomalies, clock) = (Arc::clone(&self.anomalies), self.clock.clone());
+        let reservoir = self.reservoir.clone();
         let every = tick(sampler.window.interval.0, stop, move || {
             // First what is counted, then what is forgotten.
-            anomalies.step(&pipeline, &pipeline.table.snapshot(clock.now(), usize::MAX));
+            generator::look(&pipeline, &anomalies, reservoir.as_deref(), &clock);
             let _forgotten = pipeline.evict_idle();
         });
         self.tasks.push(tokio::spawn(every));
@@ -348,6 +365,7 @@ impl Gateway {
         sources
             .extend(self.exporters.iter().map(|running| Arc::new(running.exporter.clone()) as Arc<dyn MetricSource>));
         sources.extend(forwarders.sources());
+        sources.extend(self.reservoir.iter().map(|reservoir| Arc::clone(reservoir) as Arc<dyn MetricSource>));
         sources.extend(self.control.sources());
         self.sources.replace(sources, Some(Arc::clone(&self.pipeline) as Arc<dyn PatternSource>));
     }

@@ -25,6 +25,8 @@ pub struct Ports {
     pub health: u16,
     /// Metrics and patterns.
     pub metrics: u16,
+    /// The API, where the configuration has one.
+    pub api: u16,
 }
 
 impl Ports {
@@ -33,7 +35,7 @@ impl Ports {
     /// # Errors
     /// When no port can be had.
     pub fn usual_or_free() -> anyhow::Result<Self> {
-        Self::choose([4317, 4318, 13133, 8888])
+        Self::choose([4317, 4318, 13133, 8888, 8000])
     }
 
     /// Any free ports.
@@ -41,19 +43,19 @@ impl Ports {
     /// # Errors
     /// When no port can be had.
     pub fn free() -> anyhow::Result<Self> {
-        Self::choose([0; 4])
+        Self::choose([0; 5])
     }
 
-    fn choose(wanted: [u16; 4]) -> anyhow::Result<Self> {
+    fn choose(wanted: [u16; 5]) -> anyhow::Result<Self> {
         // All are held until all are chosen, so that none is chosen twice.
         let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
         let held = wanted.map(|port| bind(port).or_else(|_| bind(0)));
-        let mut ports = [0; 4];
+        let mut ports = [0; 5];
         for (port, listener) in ports.iter_mut().zip(held) {
             *port = listener.and_then(|listener| listener.local_addr()).context("no free loopback port")?.port();
         }
-        let [grpc, http, health, metrics] = ports;
-        Ok(Ports { grpc, http, health, metrics })
+        let [grpc, http, health, metrics, api] = ports;
+        Ok(Ports { grpc, http, health, metrics, api })
     }
 }
 

@@ -86,7 +86,7 @@ pub fn learn(workload: Workload, share: f64) -> Result<Proposal, ReplayError> {
         previous: None,
         human: Vec::new(),
     };
-    propose(&order, &settings, &|_| None, &mut |policy, human| {
+    propose(&order, &settings, &mut |policy, human| {
         let mut replay = Replay::new(&settings, policy, human);
         for request in first_half() {
             replay.feed(request)?;

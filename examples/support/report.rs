@@ -11,6 +11,7 @@ use super::gateway::{Gateway, local};
 use super::scrape::Totals;
 use super::templates::{SERVICES, TEMPLATES};
 use super::timeline::Plan;
+use super::writer::Bytes;
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +66,12 @@ pub struct Result {
     pub interrupted: bool,
     /// Whether the gateway ended in order.
     pub drained: bool,
+    /// Policies that the loop put in force.
+    pub published: u64,
+    /// The bytes up to the first of them.
+    pub before: Option<Bytes>,
+    /// Whether the run was long enough for the bill to have fallen.
+    pub must_fall: bool,
 }
 
 impl Result {
@@ -86,6 +93,12 @@ impl Result {
         exact == all
     }
 
+    /// What is billed since the first policy went into force is less than two thirds of what was billed before.
+    fn has_fallen(&self) -> bool {
+        let all = Bytes { sent: self.bytes_in, billed: self.bytes_out };
+        self.before.is_some_and(|before| all.since(before).billed_percent() * 1.5 < before.billed_percent())
+    }
+
     /// Whether every claim of the report holds.
     pub fn holds(&self) -> bool {
         self.accounted()
@@ -93,6 +106,7 @@ impl Result {
             && self.all_messages()
             && self.all_errors()
             && self.all_exact()
+            && (self.has_fallen() || !self.must_fall)
             && self.drained
     }
 }
@@ -118,14 +132,17 @@ fn dollars(bytes: u64, dollars_per_gb: f64) -> f64 {
 }
 
 /// Where everything is.
-pub fn welcome(paint: Paint, gateway: &Gateway, posthog: &str, plan: Plan) {
+pub fn welcome(paint: Paint, gateway: &Gateway, posthog: &str, scores: &str, plan: Plan) {
     let ports = gateway.ports;
     println!("{}", paint.bold("LipService demo: seven services -> gateway -> stand-in for PostHog"));
     println!("  OTLP      grpc http://{}   http http://{}/v1/logs", local(ports.grpc), local(ports.http));
     println!("  metrics   http://{}/metrics", local(ports.metrics));
     println!("  health    http://{}/health/ready", local(ports.health));
     println!("  PostHog   {posthog}/i/v1/logs (a model of it, in this process)");
+    println!("  API       http://{}/docs (the loop: /v1/generator)", local(ports.api));
+    println!("  worth     said by {scores}");
     println!("  own log   {}", gateway.log.display());
+    println!("It starts without a policy: everything is kept until the loop has written one.");
     println!("In another terminal:  lipservice top --endpoint http://{}", local(ports.metrics));
     println!("{} records/s for {} s; Ctrl-C ends it early.", grouped(plan.records_per_second), plan.seconds);
     println!();
@@ -155,6 +172,11 @@ pub fn second(paint: Paint, now: &Second, books: &Books, dollars_per_gb: f64) {
         format!("${:.4}", dollars(saved, dollars_per_gb)),
     );
     println!("{}", if now.incident { paint.with("31", &line) } else { line });
+}
+
+/// Something happened.
+pub fn news(paint: Paint, text: &str) {
+    println!("     {}", paint.with("36", text));
 }
 
 /// The report.
@@ -269,6 +291,18 @@ fn money(paint: Paint, result: &Result, dollars_per_gb: f64) {
         billed as f64 / 1e6,
         percent(sent.saturating_sub(billed) as f64, sent as f64)
     );
+    if let Some(before) = result.before {
+        let since = Bytes { sent, billed }.since(before);
+        println!(
+            "  before the first of {} policies {:.1}% of the bytes were billed, since then {:.1}%: {}",
+            result.published,
+            before.billed_percent(),
+            since.billed_percent(),
+            paint.verdict(result.has_fallen())
+        );
+    } else {
+        println!("  no policy went into force");
+    }
     let saved = format!("${:.0} saved a month", month(sent) - month(billed));
     println!(
         "  at this rate ${:.0} a month without, ${:.0} with: {}",

@@ -2,8 +2,9 @@
 //!
 //! Purpose: patterns, worth, rates, document, review; once, without a gateway.
 //! Promises: the policy is written only when it passed its review; else the report says why and the exit status is 3. The
-//! same input and arguments write the same policy but for the time it expires.
-//! Never: sends a log anywhere; overwrites a file with a policy that failed.
+//! same input and arguments write the same policy but for the time it expires and, with a model, for what it answers.
+//! Never: sends a log anywhere unless `--llm` names who may score masked templates; overwrites a file with a policy that
+//! failed.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,7 +18,9 @@ use super::requests::InputArgs;
 use super::simulate::{CHECK_FAILED, ReplayArgs, documents, replay, shown};
 use crate::clock::Clock;
 use crate::control_plane::generator::budget::Budget;
-use crate::control_plane::generator::offline::{Order, Proposal, propose};
+use crate::control_plane::generator::llm::config::NONE;
+use crate::control_plane::generator::llm::{self, LlmConfig, LlmStatus, Scorer};
+use crate::control_plane::generator::offline::{Draft, Flags, Order, Proposal, statistics_alone};
 use crate::control_plane::insights::{bytes_text, money_text, percent_text};
 use crate::units::Period;
 
@@ -38,9 +41,9 @@ pub struct Args {
     /// Where to write the policy; standard output when left out.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Who scores what patterns are worth.
-    #[arg(long, value_enum, default_value = "none")]
-    llm: Llm,
+    /// Who scores what patterns are worth: names of `llm: providers` in --config, asked in this order, or none.
+    #[arg(long, value_name = "NAME", value_delimiter = ',', default_value = NONE)]
+    llm: Vec<String>,
     /// Policies of people, which the generated one works around. Repeatable.
     #[arg(long, value_name = "PATH")]
     policy: Vec<PathBuf>,
@@ -66,12 +69,6 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Llm {
-    /// Nobody: severity, rarity and bursts decide.
-    None,
-}
-
 fn service_budget(text: &str) -> Result<(String, Budget), String> {
     let (service, budget) = text.split_once('=').ok_or("write SERVICE=BUDGET, such as shop=10%")?;
     Ok((service.to_owned(), budget.parse()?))
@@ -89,15 +86,24 @@ fn share(text: &str) -> Result<f64, String> {
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = args.replay.settings()?;
     let order = args.order()?;
-    let Llm::None = args.llm;
-    let mut replays = 0;
-    let mut run = |policy, human| {
-        replays += 1;
-        replay(&args.input, &settings, policy, human)
+    let scorer = args.scorer()?;
+    let traffic = args.input.traffic(args.replay.config.as_ref())?;
+    let mut run = |policy, human| replay(&traffic, &settings, policy, human);
+    let draft = Draft::begin(order.clone(), &settings, None, &mut run)?;
+    let facts = draft.facts(&|candidate| Flags { is_new: draft.is_late(candidate), is_anomalous: false });
+    let (worths, status) = match scorer {
+        None => (statistics_alone(&facts), None),
+        Some(mut scorer) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            (runtime.block_on(scorer.score(&facts)), Some(scorer.status()))
+        }
     };
-    let proposal = propose(&order, &settings, &|_| None, &mut run)?;
+    let proposal = draft.propose(&worths, &mut run)?;
     let passed = proposal.passes();
-    let text = if args.json { as_json(&proposal, passed)? } else { explanation(&proposal, &order) };
+    let text = match args.json {
+        true => as_json(&proposal, passed, status.as_ref())?,
+        false => explanation(&proposal, &order, status.as_ref()),
+    };
     // The policy may go to standard output: what is found goes to standard error.
     let _ = std::io::stderr().write_all(text.as_bytes());
     if !passed {
@@ -112,6 +118,29 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 impl Args {
+    /// Who scores; `None` for statistics alone.
+    fn scorer(&self) -> anyhow::Result<Option<Scorer>> {
+        if self.llm.iter().all(|name| name == NONE) {
+            return Ok(None);
+        }
+        let Some(config) = self.replay.loaded()? else {
+            bail!(
+                "--llm {}: name the providers in a configuration (llm: providers) and give it by --config",
+                self.llm.join(",")
+            );
+        };
+        for name in self.llm.iter().filter(|name| *name != NONE) {
+            if !config.llm.providers.contains_key(name) {
+                let known: Vec<&str> = config.llm.providers.keys().map(String::as_str).collect();
+                bail!("--llm {name}: not one of llm.providers ({})", known.join(", "));
+            }
+        }
+        // Fails only when a provider is installed already, and then TLS works as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let chain = LlmConfig { chain: self.llm.clone(), ..config.llm };
+        Ok(Some(llm::scorer(&chain)?))
+    }
+
     fn order(&self) -> anyhow::Result<Order> {
         let now = Clock::System.now();
         Ok(Order {
@@ -139,7 +168,7 @@ impl Args {
     }
 }
 
-fn as_json(proposal: &Proposal, passed: bool) -> anyhow::Result<String> {
+fn as_json(proposal: &Proposal, passed: bool, llm: Option<&LlmStatus>) -> anyhow::Result<String> {
     let value = serde_json::json!({
         "passed": passed,
         "feasible": proposal.is_feasible,
@@ -151,11 +180,12 @@ fn as_json(proposal: &Proposal, passed: bool) -> anyhow::Result<String> {
         "total": proposal.report.total,
         "services": proposal.report.services,
         "checks": proposal.report.checks,
+        "llm": llm,
     });
     Ok(serde_json::to_string_pretty(&value)? + "\n")
 }
 
-fn explanation(proposal: &Proposal, order: &Order) -> String {
+fn explanation(proposal: &Proposal, order: &Order, llm: Option<&LlmStatus>) -> String {
     let total = &proposal.report.total;
     let sent = total.kept.bytes + total.summaries.bytes;
     let mut out = format!(
@@ -168,6 +198,7 @@ fn explanation(proposal: &Proposal, order: &Order) -> String {
         order.prices.text(total.month_before),
         order.prices.text(total.month_after),
     );
+    out += &llm.map_or_else(String::new, scoring);
     for finding in &proposal.findings {
         let mark = if finding.ok { "ok" } else { "FAILED" };
         out += &format!("{mark:8} {}: {}\n", finding.check, shown(&finding.detail, 400));
@@ -185,6 +216,24 @@ fn explanation(proposal: &Proposal, order: &Order) -> String {
     }
     if proposal.rules.len() > 10 {
         out += &format!("and {} more; `lipservice policy explain` lists all\n", proposal.rules.len() - 10);
+    }
+    out
+}
+
+/// How asking a model went.
+fn scoring(status: &LlmStatus) -> String {
+    let spend = &status.spend;
+    let mut out = format!(
+        "scored   {} of {} patterns by a model, {} asked; {}; {} tokens and ${:.4} today\n",
+        status.by_model,
+        status.patterns,
+        status.asked,
+        shown(&status.why, 200),
+        spend.input_tokens + spend.output_tokens,
+        spend.dollars
+    );
+    for (name, fault) in &status.faults {
+        out += &format!("         {name}: {} ({})\n", shown(&fault.why, 200), fault.kind);
     }
     out
 }

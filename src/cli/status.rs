@@ -1,4 +1,4 @@
-//! `lipservice status`: what runs, and which policies it enforces.
+//! `lipservice status`: what runs, which policies it enforces, and how the loop that writes them stands.
 //!
 //! Promises: exit status 0 only when the control plane answers; text from elsewhere cannot move the terminal.
 //! Never: changes anything.
@@ -23,7 +23,11 @@ pub struct Args {
 /// When the control plane does not answer, or refuses.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let client = args.server.client()?;
-    let status: Value = block_on(async { Ok(client.get(&["status"], &[]).await?) })?;
+    let (status, generator): (Value, Option<Value>) = block_on(async {
+        let status = client.get(&["status"], &[]).await?;
+        // Not every process has a loop.
+        Ok((status, client.get(&["generator"], &[]).await.ok()))
+    })?;
     let text = |value: &Value| printable(value.as_str().unwrap_or("-"));
     let hash = text(&status["policy_hash"]);
     println!(
@@ -33,6 +37,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         status["policies"]
     );
     println!("in force      {hash}");
+    if let Some(generator) = generator {
+        println!("{}", loop_line(&generator["generator"]));
+    }
     let replicas = status["replicas"].as_array().map_or(&[][..], Vec::as_slice);
     println!("{:<38} {:<14} {:<10} {:<32} ENFORCES", "REPLICA", "KIND", "VERSION", "LAST SEEN");
     for replica in replicas {
@@ -42,4 +49,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("{id:<38} {kind:<14} {version:<10} {last_seen:<32} {state}");
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the loop stands: its last run and why, and the language model.
+fn loop_line(generator: &Value) -> String {
+    let text = |value: &Value| printable(value.as_str().unwrap_or("-"));
+    let (last, llm) = (&generator["last"], &generator["llm"]);
+    let mut out = format!("loop          {}: {}", text(&last["state"]), text(&last["why"]));
+    out += &format!("\nmodel         {}: {}", text(&llm["health"]), text(&llm["why"]));
+    for (name, fault) in llm["faults"].as_object().into_iter().flatten() {
+        out += &format!("\n              {}: {} ({})", printable(name), text(&fault["why"]), text(&fault["kind"]));
+    }
+    out
 }

@@ -11,6 +11,7 @@ pub mod pattern;
 pub mod pipeline;
 pub mod policy;
 pub mod receiver;
+pub mod reservoir;
 pub mod sampler;
 pub mod signature;
 pub mod view;

@@ -4,7 +4,7 @@
 //! Promises: what a reload changes takes effect with the next window, what was learned stays; labels are bounded.
 //! Never: judges; see `control_plane::analysis::anomaly`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use parking_lot::Mutex;
 use serde_json::json;
@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::control_plane::analysis::anomaly::{Anomaly, AnomalyConfig, BoostPlan, Detector, Event, Kind, Losses};
 use crate::control_plane::analysis::frequency::Frames;
 use crate::control_plane::analysis::frequency::frame::Step;
+use crate::data_plane::pattern::PatternId;
 use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::threshold_of;
 use crate::data_plane::sampler::Boosts;
@@ -59,6 +60,16 @@ impl Anomalies {
         let mut state = self.state.lock();
         state.config = config.clone();
         state.detector.configure(config.clone());
+    }
+
+    /// Patterns that are anomalous now, by service.
+    pub(super) fn ongoing(&self) -> HashSet<(String, PatternId)> {
+        let state = self.state.lock();
+        let named = state
+            .detector
+            .ongoing()
+            .filter_map(|anomaly| Some((anomaly.service.to_string(), anomaly.pattern.as_deref()?.parse().ok()?)));
+        named.collect()
     }
 
     /// Looks at the windows as they stand and publishes the boosts that follow.

@@ -106,7 +106,7 @@ impl Gateway {
             ),
             ("service.telemetry.metrics.address", old.telemetry.metrics != new.telemetry.metrics),
             ("extensions.health_check", old.health != new.health),
-            ("role, api, store, control_plane", old.control != new.control),
+            ("role, api, store, generator, control_plane", old.control != new.control),
         ] {
             if changed {
                 tracing::warn!(setting, "this change takes effect at the next start");

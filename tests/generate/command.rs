@@ -25,29 +25,34 @@ fn traffic() -> String {
     lines
 }
 
-struct Bench {
+pub struct Bench {
     directory: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let bench = Bench { directory: tempfile::tempdir().unwrap() };
         fs::write(bench.path("in.log"), traffic()).unwrap();
         bench
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn generate(&self, budget: &str, output: &str, more: &[&str]) -> Output {
+    pub fn generate(&self, budget: &str, output: &str, more: &[&str]) -> Output {
+        self.command(budget, output, more).output().unwrap()
+    }
+
+    pub fn command(&self, budget: &str, output: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lipservice"));
         command.current_dir(self.directory.path());
         command.args(["generate", "--input", "in.log", "--service", "shop", "--json"]);
-        command.args(["--budget", budget, "--output", output]).args(more).output().unwrap()
+        command.args(["--budget", budget, "--output", output]).args(more);
+        command
     }
 
-    fn found(output: &Output) -> Value {
+    pub fn found(output: &Output) -> Value {
         let text = String::from_utf8_lossy(&output.stderr);
         let end = text.rfind("\n}").unwrap_or_else(|| panic!("{text}")) + 2;
         serde_json::from_str(&text[..end]).unwrap()

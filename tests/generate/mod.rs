@@ -4,6 +4,7 @@ mod budgets;
 mod command;
 mod cost;
 mod evaluation;
+mod scored;
 
 #[path = "../../examples/support/judge.rs"]
 mod judge;

@@ -4,7 +4,7 @@ mod hostile;
 mod injections;
 mod network;
 mod providers;
-mod real_model;
+pub mod real_model;
 mod rounds;
 
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const NOON: u64 = (20_000 * 86_400 + 43_200) * 1_000_000_000;
 
 const KINDS: [LlmProviderType; 3] = [LlmProviderType::OpenAi, LlmProviderType::Ollama, LlmProviderType::Anthropic];
 
-fn settings(kind: LlmProviderType) -> LlmProviderConfig {
+pub fn settings(kind: LlmProviderType) -> LlmProviderConfig {
     let base = if kind == LlmProviderType::OpenAi { "http://fake.test/v1" } else { "http://fake.test/" };
     LlmProviderConfig {
         kind,

@@ -19,9 +19,9 @@ use super::shop;
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/llm/model");
 
 /// A server that ends when its standard input does, which is when the test ends, however that is.
-struct Server {
+pub struct Server {
     process: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Drop for Server {
@@ -31,7 +31,7 @@ impl Drop for Server {
     }
 }
 
-fn start() -> Option<Server> {
+pub fn start() -> Option<Server> {
     let python = Path::new(FOLDER).join(".venv/bin/python");
     if !Path::new(FOLDER).join(".venv/installed").is_file() {
         let _ = writeln!(std::io::stderr(), "SKIPPED: no small language model: run tests/llm/model/install.sh");
@@ -48,7 +48,7 @@ fn start() -> Option<Server> {
 }
 
 /// Few words: on a busy machine a prompt of the usual length takes this model minutes.
-fn prompts() -> tempfile::TempDir {
+pub fn prompts() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(directory.path().join(name), text).unwrap();
     write(

@@ -5,8 +5,9 @@ mod cardinality;
 mod conservation;
 mod patterns;
 mod sampling;
-mod sink;
+pub mod sink;
 mod summaries;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -39,9 +39,13 @@ pub const GROUPS: &[Group] = &[
             "data_plane::pattern::config",
             "control_plane::analysis::anomaly::config",
             "control_plane::generator::llm::config",
+            "control_plane::posthog::config",
             "control_plane::config",
             "control_plane::insights",
+            "control_plane::cache::config",
             "control_plane::store::config",
+            "control_plane::rollout::config",
+            "control_plane::controller::config",
             "telemetry::config",
             "units",
         ],
@@ -53,6 +57,9 @@ pub const GROUPS: &[Group] = &[
             "control_plane::store",
             "control_plane::insights",
             "control_plane::replay",
+            "control_plane::rollout",
+            "data_plane::ledger",
+            "control_plane::controller::config",
             "data_plane::pattern",
             "data_plane::pipeline",
             "data_plane::policy",
@@ -61,6 +68,21 @@ pub const GROUPS: &[Group] = &[
             "data_plane::signature",
             "data_plane::view",
             "data_plane::window",
+            "telemetry",
+            "shutdown",
+            "clock",
+            "units",
+        ],
+    },
+    // The loop: runs the generator over what it is shown, and stores the result.
+    Group {
+        module: "control_plane::controller",
+        may_name: &[
+            "control_plane",
+            "data_plane::ledger",
+            "data_plane::pattern",
+            "data_plane::policy",
+            "data_plane::reservoir",
             "telemetry",
             "shutdown",
             "clock",
@@ -76,6 +98,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::exporter",
             "data_plane::sampler",
             "data_plane::policy",
+            "data_plane::reservoir",
             "data_plane::window",
             "data_plane::pattern",
             "data_plane::signature",
@@ -140,6 +163,11 @@ pub const GROUPS: &[Group] = &[
         module: "data_plane::window",
         may_name: &["data_plane::pattern", "data_plane::signature", "data_plane::view", "telemetry", "clock", "units"],
     },
+    // Records by pattern, as counted by the windows.
+    Group {
+        module: "data_plane::reservoir",
+        may_name: &["data_plane::window", "data_plane::pattern", "telemetry", "clock", "units"],
+    },
     Group {
         module: "control_plane::analysis::anomaly",
         may_name: &["control_plane::analysis::frequency", "data_plane::window", "clock", "units"],
@@ -151,6 +179,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         module: "control_plane::analysis::report",
         may_name: &[
+            "control_plane::insights",
             "control_plane::analysis::anomaly",
             "control_plane::analysis::frequency",
             "control_plane::analysis::mining",
@@ -176,6 +205,7 @@ pub const GROUPS: &[Group] = &[
             "data_plane::ledger",
             "data_plane::sampler",
             "data_plane::policy",
+            "data_plane::reservoir",
             "data_plane::window",
             "data_plane::pattern",
             "data_plane::signature",
@@ -201,7 +231,26 @@ pub const GROUPS: &[Group] = &[
             "units",
         ],
     },
+    // Decides about versions by counts; of the data plane it knows what a trial and a document are.
+    Group {
+        module: "control_plane::rollout",
+        may_name: &[
+            "control_plane::store",
+            "control_plane::replay",
+            "data_plane::pipeline",
+            "data_plane::policy",
+            "data_plane::sampler",
+            "telemetry",
+            "clock",
+            "units",
+        ],
+    },
     Group { module: "control_plane::insights", may_name: &["clock", "units"] },
+    // Knows PostHog and OTLP. Of the data plane it reads how requests are written and times are read.
+    Group {
+        module: "control_plane::posthog",
+        may_name: &["control_plane::insights", "data_plane::policy", "data_plane::view", "clock", "units"],
+    },
     // Knows no store, no solver and no window but the names of severities: patterns come in as plain data.
     Group {
         module: "control_plane::generator::llm",

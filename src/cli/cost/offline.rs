@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use serde_json::Value;
 
-use crate::cli::requests::InputArgs;
+use crate::cli::requests::Traffic;
 use crate::cli::simulate::{ReplayArgs, compile, documents, replay};
 use crate::control_plane::insights::calendar::{Day, day_of};
 use crate::control_plane::insights::cost::{self, DayBytes, Part, Usage};
@@ -21,7 +21,7 @@ use crate::data_plane::window::PatternKey;
 
 /// The bill and what could be saved, as the API answers.
 pub fn costs(
-    input: &InputArgs,
+    traffic: &Traffic,
     args: &ReplayArgs,
     policies: &[PathBuf],
     (top, limit): (u16, u16),
@@ -29,9 +29,9 @@ pub fn costs(
     let (settings, prices) = (args.settings()?, args.prices()?);
     let policy = compile(&documents(policies)?);
     let summary_seconds = settings.sampler.summary.interval.0.as_secs_f64();
-    let outcome = replay(input, &settings, policy, CompiledPolicy::default())?;
+    let outcome = replay(traffic, &settings, policy, CompiledPolicy::default())?;
     let report = Report::of(&outcome, &prices);
-    let days = days(input, &report)?;
+    let days = days(traffic, &report)?;
     let total = &report.total;
     // Days are split between services as the whole recording is.
     let share = |totals: &crate::control_plane::replay::Totals| {
@@ -58,10 +58,10 @@ pub fn costs(
 }
 
 /// Billed bytes by day: as many as the replay says, spread as the requests came.
-fn days(input: &InputArgs, report: &Report) -> anyhow::Result<Vec<DayBytes>> {
+fn days(traffic: &Traffic, report: &Report) -> anyhow::Result<Vec<DayBytes>> {
     let (mut index, mut by_day, mut latest) = (LogIndex::default(), BTreeMap::<Day, f64>::new(), 0);
-    for request in input.open()? {
-        let request = request.with_context(|| format!("reading {}", input.input.display()))?;
+    for request in traffic.requests()? {
+        let request = request.with_context(|| format!("reading {}", traffic.name()))?;
         index.read(&request).context("reading a request")?;
         let times = index.records.iter().map(|record| record.time_unix_nano);
         // Time does not step back, as in the replay.

@@ -13,11 +13,13 @@ pub mod diff;
 mod events;
 mod explain;
 mod extract;
+mod generator;
 mod guard;
 mod operate;
 mod page;
 mod policies;
 mod problem;
+mod rollouts;
 mod router;
 mod serve;
 mod simulate;
@@ -25,8 +27,8 @@ mod statistics;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -34,6 +36,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::mirror::Mirror;
+use super::rollout::{Driver, RolloutConfig};
 use super::store::{Replica, Store, Timestamp};
 use super::validate::Limits;
 use crate::data_plane::pattern::Pattern;
@@ -47,12 +50,14 @@ use crate::telemetry::{MetricSink, MetricSource};
 use config::ApiConfig;
 
 pub use events::{Event, Events};
+pub use generator::Loop;
 pub use operate::random as token_randomness;
 pub use policies::{ActivateVersion, RollBack, WriteVersion};
 pub use problem::Problem;
+pub use rollouts::{RolloutStatus, StartRollout};
 pub use router::{openapi, router};
 pub use serve::{Bound, ServeError};
-pub use statistics::Report;
+pub use statistics::{Report, TrialReport, TrialRow};
 
 /// Clients whose rates are remembered.
 const MAX_CLIENTS: usize = 100_000;
@@ -73,7 +78,10 @@ pub struct Api {
     sampling: (Settings, Option<Band>),
     sampler: SamplerConfig,
     local: Local,
+    generator: OnceLock<Arc<dyn Loop>>,
     config: ApiConfig,
+    rollout: RolloutConfig,
+    driver: Arc<Driver>,
     stop: Shutdown,
     reports: mpsc::Sender<statistics::Incoming>,
     rates: DefaultKeyedRateLimiter<String>,
@@ -103,12 +111,16 @@ pub struct Parts {
     pub sampler: SamplerConfig,
     /// Policies beside those of the store, for explanations.
     pub local: Local,
+    /// How versions are rolled out.
+    pub rollout: RolloutConfig,
+    /// Counts their steps; the leader takes steps with the same one.
+    pub driver: Arc<Driver>,
 }
 
 impl Api {
     /// An API, and the task that writes reports; it ends with the signal.
     pub fn new(parts: Parts, stop: Shutdown) -> (Arc<Api>, impl Future<Output = ()> + Send) {
-        let Parts { config, store, mirror, sampler, local } = parts;
+        let Parts { config, store, mirror, sampler, local, rollout, driver } = parts;
         let sampling = settings_of(&sampler);
         let (reports, queue) = statistics::queue();
         let rate = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
@@ -121,7 +133,10 @@ impl Api {
             sampling,
             sampler,
             local,
+            generator: OnceLock::new(),
             config,
+            rollout,
+            driver,
             stop: stop.clone(),
             reports,
             rates: RateLimiter::keyed(Quota::per_second(rate)),
@@ -132,6 +147,11 @@ impl Api {
         });
         let writing = statistics::write(Arc::clone(&api), queue, stop);
         (api, writing)
+    }
+
+    /// Shows the loop that runs in this process; to be said once.
+    pub fn set_generator(&self, generator: Arc<dyn Loop>) {
+        let _first_stays = self.generator.set(generator);
     }
 
     /// What happens, for those who want to tell or hear.

@@ -20,7 +20,9 @@ use super::extract::{At, Body, Params};
 use super::page::{Page, PageParams};
 use super::problem::{Failure, Kind, Problem};
 use super::{Api, diff};
-use crate::control_plane::store::{Activation, Actor, GLOBAL, NewVersion, Timestamp, Version, VersionOrigin};
+use crate::control_plane::store::{
+    Activation, Actor, GENERATED, GLOBAL, NewVersion, Timestamp, Version, VersionOrigin,
+};
 use crate::control_plane::validate::{Violation, check};
 
 /// Longest name of a service, in bytes, as the windows cut it.
@@ -179,23 +181,31 @@ pub(super) fn service_of(set: &str) -> Result<String, Failure> {
     if set == "global" {
         return Ok(GLOBAL.to_owned());
     }
+    if set == "generated" {
+        return Ok(GENERATED.to_owned());
+    }
     match set.strip_prefix("service:") {
         Some(name) => service_name(name),
-        None => Err(Failure::new(Kind::NotFound, "policies are called global, or service: and a name")),
+        None => Err(Failure::new(Kind::NotFound, "policies are called global, generated, or service: and a name")),
     }
 }
 
 fn service_name(name: &str) -> Result<String, Failure> {
-    let fits = (1..=MAX_SERVICE_BYTES).contains(&name.len()) && !name.chars().any(char::is_control);
+    let fits =
+        (1..=MAX_SERVICE_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) && name != GENERATED;
     let wrong = || Failure::new(Kind::BadRequest, "a service has 1 to 128 bytes without control characters");
     fits.then(|| name.to_owned()).ok_or_else(wrong)
 }
 
-fn set_of(service: &str) -> String {
-    if service == GLOBAL { "global".into() } else { format!("service:{service}") }
+pub(super) fn set_of(service: &str) -> String {
+    match service {
+        GLOBAL => "global".into(),
+        GENERATED => "generated".into(),
+        _ => format!("service:{service}"),
+    }
 }
 
-fn reason(text: &str) -> Result<String, Failure> {
+pub(super) fn reason(text: &str) -> Result<String, Failure> {
     let long = || Failure::new(Kind::InvalidBody, "reason: longer than 2000 bytes");
     let text = text.replace('\0', "\u{fffd}");
     (text.len() <= MAX_REASON_BYTES).then_some(text).ok_or_else(long)

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{Failure, Kind, Problem};
-use super::{Api, active, costs, events, explain, guard, operate, policies, simulate, statistics};
+use super::{Api, active, costs, events, explain, generator, guard, operate, policies, rollouts, simulate, statistics};
 
 /// Problems any operation may answer with.
 const PROBLEMS: [Kind; 12] = [
@@ -49,6 +49,9 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(policies::compare))
         .routes(routes!(policies::activate))
         .routes(routes!(policies::roll_back))
+        .routes(routes!(rollouts::start, rollouts::status))
+        .routes(routes!(rollouts::approve))
+        .routes(routes!(rollouts::abort))
         .routes(routes!(statistics::ingest, statistics::series))
         .routes(routes!(statistics::patterns))
         .routes(routes!(statistics::pattern))
@@ -59,6 +62,8 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(costs::recommendations))
         .routes(routes!(explain::explain))
         .routes(routes!(events::events))
+        .routes(routes!(generator::status))
+        .routes(routes!(generator::runs, generator::ask))
         .routes(routes!(operate::status))
         .routes(routes!(operate::tokens, operate::create_token))
         .routes(routes!(operate::revoke_token))

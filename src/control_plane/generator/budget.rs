@@ -4,8 +4,12 @@
 //! Promises: one spelling each for parsing and printing; what is not a budget is an error that says what is.
 //! Never: knows what is sent.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::control_plane::insights::{MONTH_DAYS, Prices};
 use crate::units::ByteSize;
@@ -94,6 +98,27 @@ impl fmt::Display for Budget {
             Budget::Bytes(bytes, p) => write!(f, "{}B/{}", bytes, per(p)),
             Budget::Money(money, p) => write!(f, "${money}/{}", per(p)),
         }
+    }
+}
+
+impl Serialize for Budget {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Budget {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Budget {
+    fn schema_name() -> Cow<'static, str> {
+        "budget".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "a share such as 20%, bytes such as 50GB/day, or money such as $200/month" })
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Candidate {
     pub template: String,
     /// One body.
     pub example: String,
+    /// Keys of the attributes of one record.
+    pub keys: Vec<Box<str>>,
     /// Records that may be sampled.
     pub free: Tally,
     /// (window, severity band) pairs with such a record: what a floor keeps at least.
@@ -86,6 +88,7 @@ pub fn candidates(profile: &Profile, protect_from: Option<Band>) -> (Vec<Candida
             pattern: key.pattern,
             template: cell.template.to_string(),
             example: cell.example.to_string(),
+            keys: cell.keys.clone(),
             free: Tally::default(),
             windows: 0,
             intervals: 0,

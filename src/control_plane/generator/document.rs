@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use twox_hash::XxHash64;
 
 use super::candidates::Candidate;
+use super::llm::{Worth, WorthOrigin};
 use super::plan::Share;
-use super::worth::Worth;
 use crate::clock::UnixNanos;
 use crate::control_plane::insights::{Prices, bytes_text, percent_text};
 use crate::data_plane::pattern::{Catalogue, Pattern};
@@ -121,7 +121,7 @@ fn description(rule: &Rule<'_>, terms: &Terms<'_>) -> String {
     format!(
         "Worth {:.1} of 10 by {}: {}. Keeps {} beyond the floor of {} records in {}; saves {} of {} ({} a month).",
         worth.score,
-        worth.source.as_str(),
+        clean(&worth.by(), 100),
         clean(&worth.reason, 300),
         percent_text(share.rate),
         rule.candidate.free.records,
@@ -147,13 +147,13 @@ fn labels(rule: &Rule<'_>, terms: &Terms<'_>) -> Value {
     let text = |key: &str, value: String| json!({"key": key, "value": {"string_value": value}});
     let number = |key: &str, value: f64| json!({"key": key, "value": {"double_value": value}});
     let rounded = |value: f64| (value * 1e4).round() / 1e4;
-    json!([
+    let mut labels = vec![
         text("lip.service", clean(&candidate.service_name, 128)),
         text("lip.pattern", candidate.pattern.to_string()),
         text("lip.template", clean(&candidate.template, 300)),
         number("lip.rate", share.rate),
         number("lip.worth", rounded(rule.worth.score)),
-        text("lip.worth_source", rule.worth.source.as_str().into()),
+        text("lip.worth_source", rule.worth.origin.label().into()),
         text("lip.reason", clean(&rule.worth.reason, 300)),
         number("lip.records", candidate.free.records as f64),
         number("lip.bytes", received(rule).round()),
@@ -162,7 +162,13 @@ fn labels(rule: &Rule<'_>, terms: &Terms<'_>) -> Value {
         number("lip.observed_seconds", terms.seconds.round()),
         text("lip.first_seen", rfc3339(candidate.first)),
         text("lip.last_seen", rfc3339(candidate.last)),
-    ])
+    ];
+    if let WorthOrigin::Model { provider, model } = &rule.worth.origin {
+        labels.push(text("lip.category", rule.worth.category.label().into()));
+        labels.push(text("lip.model", clean(model, 100)));
+        labels.push(text("lip.provider", clean(provider, 64)));
+    }
+    Value::Array(labels)
 }
 
 fn rfc3339(nanos: UnixNanos) -> String {

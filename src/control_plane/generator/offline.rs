@@ -1,21 +1,23 @@
 //! From recorded traffic to a reviewed policy, once.
 //!
-//! Purpose: patterns → worth → solver → document → replay, and again until the replay meets the budget.
+//! Purpose: patterns → worth → solver → document → replay, and again until the replay meets the budget. In two steps,
+//! [`Draft::begin`] and [`Draft::propose`], so that somebody slow may say between them what patterns are worth.
 //! Promises: what is returned as passed has been replayed as it stands, text and all; a budget that cannot be met says
 //! what stands in the way; the number of replays is bounded; the same traffic and settings give the same document.
 //! Never: publishes, or trusts the plan where a replay can tell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
 use super::budget::Budget;
 use super::candidates::{Candidate, Fixed, candidates};
 use super::document::{self, Explained, Rule, explain};
+use super::llm::{PatternFacts, WhyStatistics, Worth};
 use super::plan::{Allowed, Plan, Share, Standing, Terms, plan};
-use super::review::{BUDGET_SLACK, Case, Finding, passes, review};
+use super::review::{BUDGET_CHECK, BUDGET_SLACK, Case, Finding, passes, review};
 use super::solver::Binding;
-use super::worth::{Worth, statistical};
+use super::worth::statistical;
 use crate::clock::UnixNanos;
 use crate::control_plane::analysis::mining::Miner;
 use crate::control_plane::insights::Prices;
@@ -27,6 +29,8 @@ use crate::data_plane::policy::{CompiledPolicy, Document};
 const MAX_MINED: usize = 200_000;
 /// Replays that look for the budget at most.
 const MAX_REPLAYS: usize = 5;
+/// A pattern whose first record lies in this last share of the traffic counts as new.
+const LATE_SHARE: f64 = 0.25;
 /// A replay this close below its budget is good enough.
 const GOOD_ENOUGH: f64 = 0.97;
 
@@ -83,32 +87,39 @@ impl Proposal {
     pub fn passes(&self) -> bool {
         passes(&self.findings)
     }
+
+    /// Whether it passes, or fails for a budget alone that nothing could meet now: it is then as close as can be.
+    pub fn is_best(&self) -> bool {
+        let mut failed = self.findings.iter().filter(|finding| !finding.ok);
+        failed.all(|finding| finding.check == BUDGET_CHECK && !self.is_feasible)
+    }
 }
 
 /// Runs a policy over the traffic; the second set holds the human policies alone.
 pub type Replayer<'a, E> = dyn FnMut(CompiledPolicy, CompiledPolicy) -> Result<Outcome, E> + 'a;
-/// The worth of patterns that something else than statistics scored.
-pub type Scored<'a> = dyn Fn(&Candidate) -> Option<Worth> + 'a;
 
-/// Makes a proposal. `settings` are those that `replay` runs with.
+/// What is known of a pattern beyond its counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags {
+    /// Not seen before.
+    pub is_new: bool,
+    /// Named by the anomaly detection.
+    pub is_anomalous: bool,
+}
+
+/// Makes a proposal with the worth that statistics give. `settings` are those that `replay` runs with.
 ///
 /// # Errors
 /// Those of `replay`.
-pub fn propose<E>(
-    order: &Order,
-    settings: &Settings,
-    scored: &Scored<'_>,
-    replay: &mut Replayer<'_, E>,
-) -> Result<Proposal, E> {
-    let first = replay(order.compile(&[]), order.compile(&[]))?;
-    let catalogue = mine(&first);
-    let published = [published(&catalogue)];
-    let base = match catalogue.is_empty() {
-        true => first,
-        false => replay(order.compile(&published), order.compile(&published))?,
-    };
-    let search = Search::new(order, settings, scored, &base, catalogue);
-    search.run(replay)
+pub fn propose<E>(order: &Order, settings: &Settings, replay: &mut Replayer<'_, E>) -> Result<Proposal, E> {
+    let draft = Draft::begin(order.clone(), settings, None, replay)?;
+    let facts = draft.facts(&|_| Flags::default());
+    draft.propose(&statistics_alone(&facts), replay)
+}
+
+/// The worth of patterns when there is no model.
+pub fn statistics_alone(facts: &[PatternFacts]) -> Vec<Worth> {
+    facts.iter().map(|facts| Worth::by_statistics(facts, WhyStatistics::NoModel)).collect()
 }
 
 fn mine(outcome: &Outcome) -> Catalogue {
@@ -136,14 +147,16 @@ impl Order {
     }
 }
 
-/// The search for rates whose replay meets the budget.
-struct Search<'a> {
-    order: &'a Order,
+/// Traffic that was looked at, before anybody said what its patterns are worth.
+pub struct Draft {
+    order: Order,
     catalogue: Catalogue,
+    /// The catalogue is in force without the document.
+    is_published: bool,
     candidates: Vec<Candidate>,
     fixed: Vec<Fixed>,
-    worths: Vec<Worth>,
     before: Option<HashMap<(String, u64), f64>>,
+    present: HashMap<(String, u64), f64>,
     terms: Terms,
     shared: Vec<f64>,
     services: Vec<String>,
@@ -152,11 +165,45 @@ struct Search<'a> {
     allowed: Allowed,
 }
 
-impl<'a> Search<'a> {
-    fn new(order: &'a Order, settings: &Settings, scored: &Scored<'_>, base: &Outcome, catalogue: Catalogue) -> Self {
+/// The search for rates whose replay meets the budget.
+struct Search<'a> {
+    draft: &'a Draft,
+    worths: &'a [Worth],
+}
+
+impl Draft {
+    /// Looks at the traffic. `catalogue` is what is published already; without one patterns are mined. `settings` are those that `replay` runs
+    /// with.
+    ///
+    /// # Errors
+    /// Those of `replay`.
+    pub fn begin<E>(
+        order: Order,
+        settings: &Settings,
+        catalogue: Option<&Catalogue>,
+        replay: &mut Replayer<'_, E>,
+    ) -> Result<Draft, E> {
+        let is_published = catalogue.is_some();
+        let (base, catalogue) = match catalogue {
+            Some(catalogue) => {
+                let published = [published(catalogue)];
+                (replay(order.compile(&published), order.compile(&published))?, catalogue.clone())
+            }
+            None => {
+                let first = replay(order.compile(&[]), order.compile(&[]))?;
+                let catalogue = mine(&first);
+                let published = [published(&catalogue)];
+                match catalogue.is_empty() {
+                    true => (first, catalogue),
+                    false => (replay(order.compile(&published), order.compile(&published))?, catalogue),
+                }
+            }
+        };
+        Ok(Draft { is_published, ..Draft::of(order, settings, &base, catalogue) })
+    }
+
+    fn of(order: Order, settings: &Settings, base: &Outcome, catalogue: Catalogue) -> Draft {
         let (candidates, fixed) = candidates(&base.profile, base.protect_from);
-        let statistics = |candidate: &Candidate| statistical(&candidate.evidence);
-        let worths = candidates.iter().map(|c| scored(c).unwrap_or_else(|| statistics(c))).collect();
         let report = Report::of(base, &order.prices);
         let received = &report.total.received;
         let services: Vec<String> = base.profile.services.iter().map(|service| service.name.to_string()).collect();
@@ -165,13 +212,18 @@ impl<'a> Search<'a> {
             ((billed - service.seen.bytes as f64) / service.seen.records.max(1) as f64).max(0.0)
         });
         let money_per_byte = report.total.month_before / received.bytes.max(1.0);
-        Search {
-            order,
+        let earlier = order.previous.as_ref().map(explain);
+        let by_pattern = |value: fn(&Explained) -> Option<f64>| -> HashMap<(String, u64), f64> {
+            let rules = earlier.iter().flatten();
+            rules.filter_map(|rule| rule.pattern.clone().zip(value(rule))).collect()
+        };
+        Draft {
             catalogue,
+            is_published: false,
             candidates,
             fixed,
-            worths,
-            before: order.previous.as_ref().map(rates_of),
+            before: earlier.as_ref().map(|_| by_pattern(|rule| rule.rate)),
+            present: by_pattern(|rule| rule.worth),
             terms: Terms {
                 floor_records: f64::from(settings.sampler.floor_records),
                 novelty_records: f64::from(settings.sampler.novelty_records),
@@ -182,13 +234,66 @@ impl<'a> Search<'a> {
             shared: shared.collect(),
             seconds: report.seconds,
             money_per_byte,
-            allowed: allowed(order, &report, &services, money_per_byte),
+            allowed: allowed(&order, &report, &services, money_per_byte),
             services,
+            order,
         }
     }
 
+    /// The patterns that may be sampled.
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// The patterns that may be sampled, for someone who says what they are worth.
+    pub fn facts(&self, flags: &dyn Fn(&Candidate) -> Flags) -> Vec<PatternFacts> {
+        let facts = |candidate: &Candidate| {
+            let Flags { is_new, is_anomalous } = flags(candidate);
+            let statistics = statistical(&candidate.evidence);
+            PatternFacts {
+                id: document::rule_id(&candidate.service_name, candidate.pattern.0),
+                service: candidate.service_name.to_string(),
+                template: candidate.template.clone(),
+                examples: vec![candidate.example.clone()],
+                attribute_keys: candidate.keys.iter().map(ToString::to_string).collect(),
+                severity: candidate.evidence.band,
+                records: candidate.free.records,
+                bytes: candidate.free.bytes,
+                is_new,
+                is_anomalous,
+                statistical: statistics.score,
+                statistical_reason: statistics.reason,
+                present: self.present.get(&(candidate.service_name.to_string(), candidate.pattern.0)).copied(),
+            }
+        };
+        self.candidates.iter().map(facts).collect()
+    }
+
+    /// Whether a pattern was seen first in the last part of the traffic.
+    pub fn is_late(&self, candidate: &Candidate) -> bool {
+        let end = self.candidates.iter().map(|candidate| candidate.last).max().unwrap_or(0);
+        candidate.first > end.saturating_sub((self.seconds * LATE_SHARE * 1e9) as u64)
+    }
+
+    /// The patterns that rules name.
+    fn named(&self, rules: &[Rule<'_>]) -> Catalogue {
+        let named: HashSet<_> = rules.iter().map(|rule| rule.candidate.pattern).collect();
+        let patterns = self.catalogue.patterns().iter().filter(|pattern| named.contains(&pattern.id));
+        Catalogue::new(patterns.cloned().collect())
+    }
+
+    /// Solves, writes and reviews, with one worth for each of [`Draft::facts`], in their order.
+    ///
+    /// # Errors
+    /// Those of `replay`.
+    pub fn propose<E>(&self, worths: &[Worth], replay: &mut Replayer<'_, E>) -> Result<Proposal, E> {
+        Search { draft: self, worths }.run(replay)
+    }
+}
+
+impl Search<'_> {
     fn run<E>(&self, replay: &mut Replayer<'_, E>) -> Result<Proposal, E> {
-        let mut target = self.allowed.clone();
+        let mut target = self.draft.allowed.clone();
         let mut best = self.attempt(&target, replay)?;
         let (mut fit, mut next) = self.next_target(&target, &best.report);
         let mut replays = 1;
@@ -207,29 +312,40 @@ impl<'a> Search<'a> {
     /// Plans for `target`, writes the document and replays it.
     fn attempt<E>(&self, target: &Allowed, replay: &mut Replayer<'_, E>) -> Result<Proposal, E> {
         let plan = self.plan(target);
-        let is_feasible = !self.plan(&self.allowed).binding.iter().any(Binding::is_broken);
+        let is_feasible = !self.plan(&self.draft.allowed).binding.iter().any(Binding::is_broken);
         let document = self.document(&plan.shares);
         // What is reviewed is the text that will be written, read back.
         let text = document::to_yaml(&document).unwrap_or_default();
         let written = Document::parse("generated", text.as_bytes()).unwrap_or_default();
-        let human = self.order.compile(&[published(&self.catalogue)]);
-        let outcome = replay(self.order.compile(&written), human)?;
-        let report = Report::of(&outcome, &self.order.prices);
-        let compiled = CompiledPolicy::compile(&written, self.order.now, None);
+        let patterns = published(&self.draft.catalogue);
+        let mut beside = written.clone();
+        beside.extend(self.draft.is_published.then(|| patterns.clone()));
+        let human = self.draft.order.compile(&[patterns]);
+        let outcome = replay(self.draft.order.compile(&beside), human)?;
+        let report = Report::of(&outcome, &self.draft.order.prices);
+        let compiled = CompiledPolicy::compile(&written, self.draft.order.now, None);
         Ok(self.proposal((document, text), &compiled, plan.standing, report, is_feasible))
     }
 
     fn plan(&self, allowed: &Allowed) -> Plan {
-        let before = self.before.as_ref().map_or(Vec::new(), |before| {
+        let before = self.draft.before.as_ref().map_or(Vec::new(), |before| {
             let key = |c: &Candidate| (c.service_name.to_string(), c.pattern.0);
-            self.candidates.iter().map(|c| before.get(&key(c)).copied().unwrap_or(1.0)).collect()
+            self.draft.candidates.iter().map(|c| before.get(&key(c)).copied().unwrap_or(1.0)).collect()
         });
-        plan(&self.candidates, &self.fixed, &self.worths, &before, &self.terms, allowed, &self.shared)
+        plan(
+            &self.draft.candidates,
+            &self.draft.fixed,
+            self.worths,
+            &before,
+            &self.draft.terms,
+            allowed,
+            &self.draft.shared,
+        )
     }
 
     /// The document of the rules that drop something, most saved first.
     fn document(&self, shares: &[Share]) -> Value {
-        let parts = self.candidates.iter().zip(shares).zip(&self.worths);
+        let parts = self.draft.candidates.iter().zip(shares).zip(self.worths);
         let mut rules: Vec<Rule<'_>> = parts
             .filter(|((candidate, share), _)| share.rate < 1.0 && &*candidate.service_name != "_other")
             .map(|((candidate, share), worth)| Rule { candidate, share: *share, worth })
@@ -240,14 +356,18 @@ impl<'a> Search<'a> {
                 (a.candidate.service, a.candidate.pattern).cmp(&(b.candidate.service, b.candidate.pattern))
             })
         });
-        rules.truncate(self.order.max_rules);
+        rules.truncate(self.draft.order.max_rules);
         let terms = document::Terms {
-            expires_at: self.order.expires_at,
-            seconds: self.seconds,
-            money_per_byte: self.money_per_byte,
-            prices: &self.order.prices,
+            expires_at: self.draft.order.expires_at,
+            seconds: self.draft.seconds,
+            money_per_byte: self.draft.money_per_byte,
+            prices: &self.draft.order.prices,
         };
-        document::document(&rules, &terms, &self.catalogue)
+        match self.draft.is_published {
+            // A rule brings its own pattern along, so that it holds wherever the document goes.
+            true => document::document(&rules, &terms, &self.draft.named(&rules)),
+            false => document::document(&rules, &terms, &self.draft.catalogue),
+        }
     }
 
     fn proposal(
@@ -259,17 +379,17 @@ impl<'a> Search<'a> {
         is_feasible: bool,
     ) -> Proposal {
         let rules = explain(&document);
-        let known = self.candidates.iter().map(|c| (c.service_name.to_string(), c.pattern.0)).collect();
+        let known = self.draft.candidates.iter().map(|c| (c.service_name.to_string(), c.pattern.0)).collect();
         let case = Case {
             compiled,
             rules: &rules,
-            before: self.before.as_ref(),
+            before: self.draft.before.as_ref(),
             known: &known,
             report: &report,
-            allowed: &self.allowed,
-            services: &self.services,
-            least_rate: self.order.least_rate,
-            most_step: self.order.most_step,
+            allowed: &self.draft.allowed,
+            services: &self.draft.services,
+            least_rate: self.draft.order.least_rate,
+            most_step: self.draft.order.most_step,
         };
         let findings = review(&case);
         Proposal {
@@ -277,7 +397,7 @@ impl<'a> Search<'a> {
             findings,
             report,
             standing,
-            allowed: self.allowed.clone(),
+            allowed: self.draft.allowed.clone(),
             is_feasible,
             replays: 1,
             document,
@@ -299,13 +419,15 @@ impl<'a> Search<'a> {
             fit &= !over && !under;
             Some(if over || under { (target + allowed * 0.995 - sent).max(0.0) } else { target })
         };
-        let all = correct(target.total, self.allowed.total, sent(Some(&report.total)), report.total.received.bytes);
-        let by_service = (0..self.services.len()).map(|i| {
-            let totals = report.services.get(&self.services[i]);
+        let all =
+            correct(target.total, self.draft.allowed.total, sent(Some(&report.total)), report.total.received.bytes);
+        let by_service = (0..self.draft.services.len()).map(|i| {
+            let totals = report.services.get(&self.draft.services[i]);
             let get = |of: &Allowed| of.by_service.get(i).copied().flatten();
             // A service below its own limit may be held down by the limit for all: only too much is corrected.
-            let received = if self.allowed.total.is_some() { 0.0 } else { totals.map_or(0.0, |t| t.received.bytes) };
-            correct(get(target), get(&self.allowed), sent(totals), received)
+            let received =
+                if self.draft.allowed.total.is_some() { 0.0 } else { totals.map_or(0.0, |t| t.received.bytes) };
+            correct(get(target), get(&self.draft.allowed), sent(totals), received)
         });
         let by_service = by_service.collect();
         (fit, Allowed { total: all, by_service })
@@ -319,11 +441,6 @@ impl Proposal {
         let passes = self.passes();
         (passes, if passes { sent } else { -sent })
     }
-}
-
-/// Rates of a document by service and pattern.
-fn rates_of(document: &Value) -> HashMap<(String, u64), f64> {
-    explain(document).into_iter().filter_map(|rule| rule.pattern.zip(rule.rate)).collect()
 }
 
 fn allowed(order: &Order, report: &Report, services: &[String], money_per_byte: f64) -> Allowed {

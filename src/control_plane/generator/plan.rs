@@ -9,8 +9,9 @@
 use serde::Serialize;
 
 use super::candidates::{Candidate, Fixed};
+use super::llm::Worth;
 use super::solver::{self, Binding, Item, Limits};
-use super::worth::{LEAST_WORTH, Worth};
+use super::worth::LEAST_WORTH;
 
 /// Bytes of a summary record beside its template, with blocks: as written by `sampler::summary`.
 const SUMMARY_BYTES: f64 = 270.0;

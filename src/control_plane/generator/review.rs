@@ -17,6 +17,9 @@ use crate::data_plane::policy::{CompiledPolicy, Keep, Origin};
 /// How far above its budget a replay may end: rounding and chance.
 pub const BUDGET_SLACK: f64 = 0.01;
 
+/// The check of the budget, the one that a candidate may fail because no candidate can pass it.
+pub const BUDGET_CHECK: &str = "the budget is met";
+
 /// One check.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Finding {
@@ -174,5 +177,5 @@ fn budget(case: &Case<'_>) -> Finding {
             check(service, sent(totals), *allowed);
         }
     }
-    finding("the budget is met", wrong, format!("{:.1} % of the bytes are sent", 100.0 * case.report.kept_share()))
+    finding(BUDGET_CHECK, wrong, format!("{:.1} % of the bytes are sent", 100.0 * case.report.kept_share()))
 }

@@ -33,39 +33,17 @@ pub struct Evidence {
     pub windows: f64,
 }
 
-/// Who said what a pattern is worth.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Source {
-    /// Its numbers.
-    #[default]
-    Statistics,
-    /// A model.
-    Model,
-}
-
-impl Source {
-    /// As written into policies.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Source::Statistics => "statistics",
-            Source::Model => "model",
-        }
-    }
-}
-
-/// A worth and why.
+/// What its numbers say a pattern is worth.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Worth {
+pub struct Statistics {
     /// 0 to 10.
     pub score: f64,
     /// Why, in a few words.
     pub reason: String,
-    /// Who said so.
-    pub source: Source,
 }
 
 /// The worth by numbers alone.
-pub fn statistical(evidence: &Evidence) -> Worth {
+pub fn statistical(evidence: &Evidence) -> Statistics {
     let (severity, rarity, burst) = (severity(evidence.band), rarity(evidence.share), burst(evidence));
     let score = (severity + rarity + burst).clamp(0.0, MOST_WORTH);
     let how_rare = match evidence.share {
@@ -86,7 +64,7 @@ pub fn statistical(evidence: &Evidence) -> Worth {
          (+{burst:.1})",
         evidence.band.as_str()
     );
-    Worth { score, reason, source: Source::Statistics }
+    Statistics { score, reason }
 }
 
 fn severity(band: Band) -> f64 {

@@ -24,6 +24,8 @@ use crate::data_plane::window::PatternKey;
 pub struct Delivered {
     /// Records.
     pub kept: Tally,
+    /// Of these records, those that a percentage let through: they carry a threshold.
+    pub sampled: u64,
     /// Σ of the weights: an unbiased estimate of how many came in.
     pub weighted: f64,
     /// Estimated variance of that estimate: Σ (1−p)/p² over the records kept.
@@ -111,6 +113,7 @@ impl Delivered {
             _ => 0,
         };
         let p = probability(threshold);
+        self.sampled += u64::from(threshold != 0);
         self.weighted += 1.0 / p;
         self.variance += (1.0 - p) / (p * p);
         1.0 / p

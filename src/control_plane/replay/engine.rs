@@ -169,11 +169,23 @@ impl Replay {
     /// # Errors
     /// When it is not a valid request. The replay can go on with the next one.
     pub fn feed(&mut self, body: Bytes) -> Result<(), ReplayError> {
+        self.take(body, None)
+    }
+
+    /// Takes one request as if it had arrived at `now`, whatever its records say.
+    ///
+    /// # Errors
+    /// As [`Replay::feed`].
+    pub fn feed_at(&mut self, body: Bytes, now: UnixNanos) -> Result<(), ReplayError> {
+        self.take(body, Some(now))
+    }
+
+    fn take(&mut self, body: Bytes, now: Option<UnixNanos>) -> Result<(), ReplayError> {
         self.walker.read(&body)?;
         if self.walker.index.records.is_empty() {
             return Ok(());
         }
-        self.advance(self.walker.latest());
+        self.advance(now.unwrap_or(self.walker.latest()));
         let traces = &mut self.traces;
         self.walker.index.records.iter().for_each(|record| traces.seen(record.trace_id.of(&body)));
         self.profiler.add(&self.walker, &body, &mut self.services, self.watch.as_mut(), self.now);

@@ -23,6 +23,10 @@ use crate::data_plane::window::PatternKey;
 /// The id that stands for all patterns beyond the bound.
 pub const OVERFLOW: PatternId = PatternId(0);
 
+/// Attribute keys kept with a pattern, and the longest, in bytes.
+const MAX_KEYS: usize = 8;
+const MAX_KEY_BYTES: usize = 64;
+
 /// What came in of one service, band and pattern.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CellProfile {
@@ -30,6 +34,8 @@ pub struct CellProfile {
     pub template: Box<str>,
     /// One body.
     pub example: Box<str>,
+    /// Keys of the attributes of the first record, a few of them.
+    pub keys: Vec<Box<str>>,
     /// The signature of the first record.
     pub signature: Signature,
     /// Everything.
@@ -201,6 +207,10 @@ impl Profiler {
     }
 }
 
+fn cut(key: &[u8]) -> &[u8] {
+    &key[..key.len().min(MAX_KEY_BYTES)]
+}
+
 fn service(tallies: &mut Vec<(Tally, u64)>, number: u32) -> &mut (Tally, u64) {
     let number = number as usize;
     if tallies.len() <= number {
@@ -212,9 +222,11 @@ fn service(tallies: &mut Vec<(Tally, u64)>, number: u32) -> &mut (Tally, u64) {
 impl CellProfile {
     fn new(walker: &Walker, signer: &mut Signer, seen: &Seen<'_>, now: UnixNanos, periods: Periods) -> Self {
         let (template, example) = walker.texts(signer, seen.record);
+        let keys = seen.record.attributes().into_iter().take(MAX_KEYS);
         CellProfile {
             template,
             example,
+            keys: keys.map(|attribute| String::from_utf8_lossy(cut(attribute.key)).into()).collect(),
             signature: seen.signature,
             windows: 1,
             intervals: 1,

@@ -4,6 +4,7 @@
 //! Never: holds a secret or a whole document.
 
 use serde::Serialize;
+use sqlx::any::AnyRow;
 use utoipa::ToSchema;
 
 use super::{Actor, Store, StoreError, Timestamp, Write, get};
@@ -25,6 +26,19 @@ pub struct AuditEntry {
     pub detail: serde_json::Value,
     /// The request it came with; empty without one.
     pub request_id: String,
+}
+
+pub(super) fn entry(row: &AnyRow) -> Result<AuditEntry, StoreError> {
+    let detail: String = get(row, "detail")?;
+    Ok(AuditEntry {
+        seq: get(row, "seq")?,
+        at: Timestamp::from_stored(get(row, "at")?),
+        actor: get(row, "actor")?,
+        action: get(row, "action")?,
+        target: get(row, "target")?,
+        detail: serde_json::from_str(&detail).unwrap_or_default(),
+        request_id: get(row, "request_id")?,
+    })
 }
 
 impl Write<'_> {
@@ -61,18 +75,6 @@ impl Store {
                    ORDER BY seq DESC LIMIT $2";
         let rows =
             sqlx::query(sql).bind(before.unwrap_or(i64::MAX)).bind(i64::from(limit)).fetch_all(&self.pool).await?;
-        let entry = |row| {
-            let detail: String = get(row, "detail")?;
-            Ok(AuditEntry {
-                seq: get(row, "seq")?,
-                at: Timestamp::from_stored(get(row, "at")?),
-                actor: get(row, "actor")?,
-                action: get(row, "action")?,
-                target: get(row, "target")?,
-                detail: serde_json::from_str(&detail).unwrap_or_default(),
-                request_id: get(row, "request_id")?,
-            })
-        };
         rows.iter().map(entry).collect()
     }
 }

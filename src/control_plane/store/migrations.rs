@@ -20,9 +20,21 @@ const STEPS: &[(i64, &str, &str, &str)] = &[
     ),
     (
         2,
+        "stats_levels",
+        include_str!("../../../migrations/sqlite/0002_stats_levels.sql"),
+        include_str!("../../../migrations/postgres/0002_stats_levels.sql"),
+    ),
+    (
+        3,
+        "rollouts",
+        include_str!("../../../migrations/sqlite/0003_rollouts.sql"),
+        include_str!("../../../migrations/postgres/0003_rollouts.sql"),
+    ),
+    (
+        4,
         "books",
-        include_str!("../../../migrations/sqlite/0002_books.sql"),
-        include_str!("../../../migrations/postgres/0002_books.sql"),
+        include_str!("../../../migrations/sqlite/0004_books.sql"),
+        include_str!("../../../migrations/postgres/0004_books.sql"),
     ),
 ];
 

@@ -24,6 +24,28 @@ impl CompiledPolicy {
         now: UnixNanos,
         mut randomness: impl FnMut() -> u64,
     ) -> Result<Vec<u8>, ViewError> {
+        self.rewrite_with(request, now, |matches, record, resource, scope| {
+            let random = if matches.is_empty() { 0 } else { randomness() };
+            let resolution = self.resolve(matches, record, resource, scope, random, now);
+            self.count(matches, &resolution, resolution.keep);
+            resolution.keep
+        })
+    }
+
+    /// Rewrites every record of a request as the policies say, drops none and counts nothing.
+    ///
+    /// # Errors
+    /// When `request` is not valid protobuf.
+    pub fn rewrite(&self, request: &[u8], now: UnixNanos) -> Result<Vec<u8>, ViewError> {
+        self.rewrite_with(request, now, |_, _, _, _| true)
+    }
+
+    fn rewrite_with(
+        &self,
+        request: &[u8],
+        now: UnixNanos,
+        mut keeps: impl FnMut(&Matches, RecordRef<'_>, ResourceRef<'_>, ScopeRef<'_>) -> bool,
+    ) -> Result<Vec<u8>, ViewError> {
         let mut index = LogIndex::default();
         let mut groupings = Vec::new();
         let mut signer = Signer::default();
@@ -46,10 +68,7 @@ impl CompiledPolicy {
                 for (record_span, grouping) in index.records[records.clone()].iter().zip(&groupings[records]) {
                     let record = RecordRef::new(request, record_span);
                     self.matches(&candidates, record, resource, scope, *grouping, &mut matches);
-                    let random = if matches.is_empty() { 0 } else { randomness() };
-                    let resolution = self.resolve(&matches, record, resource, scope, random, now);
-                    self.count(&matches, &resolution, resolution.keep);
-                    let action = match resolution.keep {
+                    let action = match keeps(&matches, record, resource, scope) {
                         false => Action::Drop,
                         true if !self.transforms(&matches) => Action::Keep,
                         true => {

@@ -7,6 +7,7 @@
 //! Never: decides.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use smallvec::SmallVec;
@@ -93,6 +94,8 @@ pub struct State {
     pub last: Counts,
     /// Since the pattern was first seen.
     pub total: Counts,
+    /// Records of the running window that a policy on trial would have kept.
+    pub would_keep: u64,
     /// Arrival of the first record.
     pub first_seen: UnixNanos,
     /// Arrival of the last record.
@@ -112,6 +115,7 @@ impl State {
         if window > self.window {
             self.last = if window == self.window + 1 { self.current } else { Counts::default() };
             self.current = Counts::default();
+            self.would_keep = 0;
             self.window = window;
         }
     }
@@ -143,6 +147,8 @@ pub struct Cell {
     /// One body, cut to a bound.
     pub example: Box<str>,
     state: Mutex<State>,
+    /// After how many records one is offered to the reservoir.
+    due: AtomicU64,
 }
 
 impl Cell {
@@ -150,7 +156,28 @@ impl Cell {
     pub fn new(service: Arc<Service>, band: Band, grouping: Option<Grouping>, texts: (Box<str>, Box<str>)) -> Self {
         let pattern = grouping.map(|grouping| grouping.pattern);
         let signature = grouping.map(|grouping| grouping.signature);
-        Cell { service, band, pattern, signature, template: texts.0, example: texts.1, state: Mutex::default() }
+        Cell {
+            service,
+            band,
+            pattern,
+            signature,
+            template: texts.0,
+            example: texts.1,
+            state: Mutex::default(),
+            due: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the record after `seen` others is offered to the reservoir. Says so once, then waits for
+    /// [`Cell::offer_after`]: without a reservoir this costs a comparison a record.
+    #[inline]
+    pub fn offer(&self, seen: u64) -> bool {
+        self.due.load(Ordering::Relaxed) <= seen && self.due.swap(u64::MAX, Ordering::Relaxed) != u64::MAX
+    }
+
+    /// Offers a record again after `seen` records.
+    pub fn offer_after(&self, seen: u64) {
+        self.due.store(seen, Ordering::Relaxed);
     }
 
     /// Asks `decide` about one record of `bytes` bytes and counts the answer. `window` is the index of the running
@@ -182,6 +209,19 @@ impl Cell {
             state.suppress(&cause, bytes, now);
         }
         Some(decision)
+    }
+
+    /// Asks what a policy on trial would do with a record that is not counted yet, by what it would have kept so far, and
+    /// remembers the answer for its next question. Returns `None`, having asked nothing, when the cell was evicted.
+    pub fn would_keep(&self, window: u64, decide: impl FnOnce(Sight) -> bool) -> Option<()> {
+        let mut state = self.state.lock();
+        if state.evicted {
+            return None;
+        }
+        state.roll(window);
+        let sight = Sight { seen: state.total.records, kept_in_window: state.would_keep };
+        state.would_keep += u64::from(decide(sight));
+        Some(())
     }
 
     /// A copy of the counts, rolled to `window`.

@@ -98,6 +98,11 @@ impl FakeLlm {
         Arc::new(FakeLlm { kind, mind, timer, state: Mutex::new(state) })
     }
 
+    /// Whose API it speaks.
+    pub fn kind(&self) -> LlmProviderType {
+        self.kind
+    }
+
     /// The next requests go like this, one each.
     pub fn then(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().unwrap().faults.extend(faults);

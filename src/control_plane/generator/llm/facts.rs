@@ -159,6 +159,18 @@ impl WhyStatistics {
         WhyStatistics::Capped,
     ];
 
+    /// For people.
+    pub fn words(self) -> &'static str {
+        match self {
+            WhyStatistics::NoModel => "no model is configured",
+            WhyStatistics::Suspicious => "its text reads like an instruction",
+            WhyStatistics::Waiting => "waits for its turn before a model",
+            WhyStatistics::Unanswered => "no model answered",
+            WhyStatistics::Unconfirmed => "no second opinion confirmed a lower worth",
+            WhyStatistics::Capped => "the day's tokens or money are spent",
+        }
+    }
+
     /// Its name in metrics.
     pub fn label(self) -> &'static str {
         match self {
@@ -168,6 +180,16 @@ impl WhyStatistics {
             WhyStatistics::Unanswered => "unanswered",
             WhyStatistics::Unconfirmed => "unconfirmed",
             WhyStatistics::Capped => "capped",
+        }
+    }
+}
+
+impl WorthOrigin {
+    /// As written into policies.
+    pub fn label(&self) -> &'static str {
+        match self {
+            WorthOrigin::Statistics(_) => "statistics",
+            WorthOrigin::Model { .. } => "model",
         }
     }
 }
@@ -185,4 +207,26 @@ pub struct Worth {
     pub reason: String,
     /// Where it comes from.
     pub origin: WorthOrigin,
+}
+
+impl Worth {
+    /// What statistics say, for the reason given.
+    pub fn by_statistics(facts: &PatternFacts, why: WhyStatistics) -> Worth {
+        Worth {
+            id: facts.id.clone(),
+            score: facts.statistical_worth(),
+            category: Category::Other,
+            reason: facts.statistical_reason.clone(),
+            origin: WorthOrigin::Statistics(why),
+        }
+    }
+
+    /// Who says so, for people: a model and the category it gave, or statistics and why no model was heard.
+    pub fn by(&self) -> String {
+        match &self.origin {
+            WorthOrigin::Model { model, .. } => format!("{model} ({})", self.category.label()),
+            WorthOrigin::Statistics(WhyStatistics::NoModel) => "statistics".to_owned(),
+            WorthOrigin::Statistics(why) => format!("statistics ({})", why.words()),
+        }
+    }
 }

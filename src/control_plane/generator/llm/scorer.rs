@@ -89,6 +89,11 @@ impl Scorer {
         &self.state
     }
 
+    /// Hash of the prompts.
+    pub fn prompt(&self) -> &str {
+        self.prompts.version()
+    }
+
     /// Numbers for `/metrics`, and the status for the API; shared, and valid while rounds go on.
     pub fn metrics(&self) -> Arc<LlmMetrics> {
         Arc::clone(&self.metrics)
