@@ -8,6 +8,10 @@ use clap::Parser;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+#[path = "../tests/patterns/evaluate.rs"]
+#[expect(clippy::unwrap_used, dead_code, reason = "it is code of tests")]
+mod labelled;
+
 #[path = "support/judge.rs"]
 mod judge;
 #[path = "support/quality.rs"]
@@ -15,8 +19,11 @@ mod quality;
 #[path = "support/workload.rs"]
 mod workload;
 
+use std::collections::BTreeMap;
+
+use labelled::sets;
 use quality::{Kept, by_severity, deduplicated, throttled, uniform};
-use workload::Workload;
+use workload::{CORPUS, Text, Workload};
 
 /// Arguments.
 #[derive(Debug, Parser)]
@@ -33,6 +40,9 @@ struct Args {
     /// Patterns of each of the six services.
     #[arg(long, default_value = "80")]
     patterns: usize,
+    /// Draw from the lines of ../shared/loghub, each kind as often as it is there, instead of making them up.
+    #[arg(long)]
+    loghub: bool,
     /// Shares of the bytes to keep.
     #[arg(long, value_delimiter = ',', default_value = "0.2,0.1")]
     shares: Vec<f64>,
@@ -40,7 +50,16 @@ struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let Args { seed, seconds, rate, patterns, .. } = args;
+    let Args { seed, seconds, rate, mut patterns, .. } = args;
+    if args.loghub {
+        let corpus = corpus();
+        if corpus.is_empty() {
+            return Ok(());
+        }
+        println!("{} kinds of lines", corpus.len());
+        patterns = 0;
+        let _first = CORPUS.set(corpus);
+    }
     let workload = Workload { seed, seconds, rate, patterns };
     let truth = judge::truth(workload);
     println!("judged on {} records of the second half", truth.len());
@@ -79,6 +98,30 @@ fn main() -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+/// Lines by set, template and severity, which is guessed: the sets have no common notion of it.
+fn corpus() -> Vec<Text> {
+    let mut kinds: BTreeMap<(usize, String, u8), Vec<String>> = BTreeMap::new();
+    for (number, set) in sets("examples/evaluate").into_iter().enumerate() {
+        for (line, template) in set.lines.into_iter().zip(set.truth) {
+            let severity = severity(&line);
+            kinds.entry((number, template, severity)).or_default().push(line);
+        }
+    }
+    kinds.into_iter().map(|((set, _, severity), lines)| Text { set, severity, lines }).collect()
+}
+
+fn severity(line: &str) -> u8 {
+    let lower = line.to_ascii_lowercase();
+    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    if says(&["error", "fatal", "panic", "exception"]) {
+        17
+    } else if says(&["warn", "fail"]) {
+        13
+    } else {
+        9
+    }
 }
 
 /// Money by bytes: the free tier is the same for all.

@@ -23,6 +23,9 @@ use lipservice::units::Period;
 use super::quality::{Kept, Label, labels};
 use super::workload::{START_NS, Workload};
 
+/// Records of a workload that is held in memory at most.
+const MAX_HELD_RECORDS: f64 = 200_000.0;
+
 /// How LipService is set up here: windows of a minute, summaries every five, batches of two seconds.
 pub fn settings() -> Settings {
     let mut settings = Settings::default();
@@ -42,8 +45,15 @@ pub fn truth(workload: Workload) -> Vec<Label> {
     out
 }
 
-fn first_half(workload: Workload) -> impl Iterator<Item = Vec<u8>> {
-    requests(workload, move |second| second < workload.seconds / 2)
+/// Small halves are made once and held; large ones are made anew for each replay.
+fn first_half(workload: Workload) -> impl Fn() -> Box<dyn Iterator<Item = Bytes>> {
+    let made = move || requests(workload, move |second| second < workload.seconds / 2).map(Bytes::from);
+    let is_small = workload.rate * workload.seconds as f64 <= MAX_HELD_RECORDS;
+    let held: Option<Vec<Bytes>> = is_small.then(|| made().collect());
+    move || match &held {
+        Some(held) => Box::new(held.clone().into_iter()),
+        None => Box::new(made()),
+    }
 }
 
 fn second_half(workload: Workload) -> impl Iterator<Item = Vec<u8>> {
@@ -63,7 +73,7 @@ fn requests(workload: Workload, wanted: impl Fn(u64) -> bool) -> impl Iterator<I
 /// # Errors
 /// Those of the replay.
 pub fn learn(workload: Workload, share: f64) -> Result<Proposal, ReplayError> {
-    let settings = settings();
+    let (settings, first_half) = (settings(), first_half(workload));
     let order = Order {
         budget: Some(Budget::Share(share)),
         service_budgets: Vec::new(),
@@ -78,8 +88,8 @@ pub fn learn(workload: Workload, share: f64) -> Result<Proposal, ReplayError> {
     };
     propose(&order, &settings, &mut |policy, human| {
         let mut replay = Replay::new(&settings, policy, human);
-        for request in first_half(workload) {
-            replay.feed(request.into())?;
+        for request in first_half() {
+            replay.feed(request)?;
         }
         replay.finish()
     })

@@ -29,9 +29,23 @@ pub struct Workload {
     pub seconds: u64,
     /// Records per second of the steady part.
     pub rate: f64,
-    /// Patterns of each service, rare errors and those of incidents not counted.
+    /// Patterns of each service, rare errors and those of incidents not counted; 0 for the lines of [`CORPUS`] instead.
     pub patterns: usize,
 }
+
+/// Lines that a program really wrote, of one kind.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// Number of the set it is from.
+    pub set: usize,
+    /// OTLP severity number.
+    pub severity: u8,
+    /// The lines of this kind.
+    pub lines: Vec<String>,
+}
+
+/// Kinds of lines to draw from, when there are any: read at run time, never part of the repository.
+pub static CORPUS: std::sync::OnceLock<Vec<Text>> = std::sync::OnceLock::new();
 
 /// A kind of record.
 #[derive(Clone, Debug)]
@@ -41,6 +55,8 @@ pub struct Kind {
     /// OTLP severity number.
     pub severity: u8,
     words: Vec<String>,
+    /// Whole lines to choose from, instead of words.
+    lines: &'static [String],
     /// Records per second while it is on.
     rate: f64,
     when: When,
@@ -101,6 +117,10 @@ impl Workload {
     /// Its records.
     pub fn stream(self) -> Stream {
         let mut rng = StdRng::seed_from_u64(self.seed);
+        if self.patterns == 0 {
+            let kinds = self.kinds_of(CORPUS.get().map_or(&[], Vec::as_slice));
+            return Stream { workload: self, kinds, rng, second: 0, service: 0, trace: [[0; 16]; SERVICES.len()] };
+        }
         let mut kinds = Vec::new();
         let shares = [0.35, 0.25, 0.15, 0.1, 0.1, 0.05];
         for (service, share) in shares.into_iter().enumerate() {
@@ -121,11 +141,11 @@ impl Workload {
                 };
                 let rate =
                     if let When::Bursts { every, on, .. } = when { rate * every as f64 / on as f64 } else { rate };
-                kinds.push(Kind { service, severity, words: words(&mut rng), rate, when });
+                kinds.push(Kind { service, severity, words: words(&mut rng), lines: &[], rate, when });
             }
             for _ in 0..6 {
                 let when = When::Rarely { seed: rng.random(), one_in: self.seconds / rng.random_range(2..8) };
-                kinds.push(Kind { service, severity: 17, words: words(&mut rng), rate: 1.0, when });
+                kinds.push(Kind { service, severity: 17, words: words(&mut rng), lines: &[], rate: 1.0, when });
             }
         }
         for incident in 0..4u64 {
@@ -135,10 +155,28 @@ impl Workload {
             let service = rng.random_range(0..SERVICES.len());
             for severity in [17, 17, 13, 13, 9] {
                 let rate = self.rate * rng.random_range(0.01..0.05);
-                kinds.push(Kind { service, severity, words: words(&mut rng), rate, when });
+                kinds.push(Kind { service, severity, words: words(&mut rng), lines: &[], rate, when });
             }
         }
         Stream { workload: self, kinds, rng, second: 0, service: 0, trace: [[0; 16]; SERVICES.len()] }
+    }
+}
+
+impl Workload {
+    /// Each kind of line as often as it is in its set, the sets alike.
+    fn kinds_of(&self, corpus: &'static [Text]) -> Vec<Kind> {
+        let sets = corpus.iter().map(|text| text.set + 1).max().unwrap_or(0);
+        let mut lines = vec![0; sets];
+        corpus.iter().for_each(|text| lines[text.set] += text.lines.len());
+        let kind = |text: &'static Text| Kind {
+            service: text.set % SERVICES.len(),
+            severity: text.severity,
+            words: Vec::new(),
+            lines: &text.lines,
+            rate: self.rate / sets as f64 * text.lines.len() as f64 / lines[text.set] as f64,
+            when: When::Always,
+        };
+        corpus.iter().map(kind).collect()
     }
 }
 
@@ -229,6 +267,9 @@ impl Stream {
         let kind = &self.kinds[number];
         let rng = &mut self.rng;
         let mut body = String::new();
+        if let Some(line) = kind.lines.choose(rng) {
+            body.push_str(line);
+        }
         for word in &kind.words {
             if !body.is_empty() {
                 body.push(' ');

@@ -21,7 +21,7 @@ use crate::control_plane::generator::budget::Budget;
 use crate::control_plane::generator::llm::config::NONE;
 use crate::control_plane::generator::llm::{self, LlmConfig, LlmStatus, Scorer};
 use crate::control_plane::generator::offline::{Draft, Flags, Order, Proposal, statistics_alone};
-use crate::control_plane::insights::bytes_text;
+use crate::control_plane::insights::{bytes_text, money_text, percent_text};
 use crate::units::Period;
 
 /// Largest previous policy that is read, in bytes.
@@ -204,12 +204,12 @@ fn explanation(proposal: &Proposal, order: &Order, llm: Option<&LlmStatus>) -> S
         out += &format!("{mark:8} {}: {}\n", finding.check, shown(&finding.detail, 400));
     }
     if !proposal.is_feasible {
-        out += &infeasible(proposal);
+        out += &infeasible(proposal, &order.prices.currency);
     }
     for rule in proposal.rules.iter().take(10) {
         out += &format!(
             "{:>9}  {}\n           {}\n",
-            rule.keep,
+            rule.rate.map_or_else(|| rule.keep.clone(), percent_text),
             shown(&rule.template, 100),
             shown(&rule.description, 300)
         );
@@ -239,7 +239,7 @@ fn scoring(status: &LlmStatus) -> String {
 }
 
 /// What stands in the way of the budget, and what it takes.
-fn infeasible(proposal: &Proposal) -> String {
+fn infeasible(proposal: &Proposal, currency: &str) -> String {
     let standing = &proposal.standing;
     let received = proposal.report.total.received.bytes.max(1.0);
     let mut parts = [
@@ -252,8 +252,10 @@ fn infeasible(proposal: &Proposal) -> String {
     ];
     parts.sort_by(|a, b| b.1.total_cmp(&a.1));
     let mut out = String::from("the budget cannot be met; sent whatever the rates:\n");
+    let a_byte = proposal.report.total.month_before / received;
     for (name, bytes) in parts.into_iter().filter(|(_, bytes)| *bytes > 0.0) {
-        out += &format!("  {:>9}  {:>5.1} % of all bytes  {name}\n", bytes_text(bytes), 100.0 * bytes / received);
+        let (share, money) = (100.0 * bytes / received, money_text(currency, bytes * a_byte));
+        out += &format!("  {:>9}  {share:>5.1} % of all bytes  {money:>8} a month  {name}\n", bytes_text(bytes));
     }
     out
 }

@@ -6,6 +6,7 @@
 
 mod analyze;
 mod config_args;
+mod cost;
 mod generate;
 mod health;
 mod history;
@@ -40,6 +41,8 @@ struct Cli {
 enum Command {
     /// Start the gateway.
     Run(run::Args),
+    /// Print what logs cost: today, this month and at its end; where it goes, and what could cost less.
+    Cost(Box<cost::Args>),
     /// Check a configuration and its policies; print every error at once.
     Validate(validate::Args),
     /// Print the configuration as it takes effect, defaults filled in and secrets hidden.
@@ -72,6 +75,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
+        Command::Cost(args) => cost::run(*args),
         Command::Validate(args) => validate::run(args),
         Command::PrintConfig(args) => print_config::run(args),
         Command::Analyze(args) => analyze::run(*args),

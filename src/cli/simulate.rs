@@ -144,6 +144,7 @@ impl ReplayArgs {
             }
             settings.sampler = config.sampler.unwrap_or_default();
         }
+        settings.anomalies = Some(Default::default());
         // What a file holds is not bounded by what a gateway's memory is sized for.
         settings.sampler.window.max_patterns = settings.sampler.window.max_patterns.max(settings.max_patterns);
         Ok(settings)

@@ -9,6 +9,7 @@ use super::error::Problem;
 use crate::control_plane::cache::config::is_redis;
 use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::controller::config::GeneratorConfig;
+use crate::control_plane::insights::Prices;
 use crate::control_plane::rollout::config::RolloutConfig;
 use crate::control_plane::store::config::engine_of;
 use crate::units::ByteSize;
@@ -56,6 +57,7 @@ pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
         check.size("max_policy_size", api.max_policy_size);
         check.positive("max_connections", api.max_connections as u64);
         check.positive("requests_per_second", api.requests_per_second.into());
+        prices(&api.prices, &mut check.below("prices"));
         if let Some(tls) = &api.tls {
             let mut check = check.below("tls");
             check.require(!tls.cert_file.is_empty(), "cert_file", "not set", "name a PEM file");
@@ -92,6 +94,31 @@ pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
             let hint = "remove it, or choose role: all";
             errors.push(Problem::new("api", "role: gateway serves no API", hint));
         }
+    }
+}
+
+/// Prices must rise with bytes, or a budget in money would have no answer.
+fn prices(prices: &Prices, check: &mut Checker<'_>) {
+    let amounts = [
+        ("free_gb", prices.free_gb),
+        ("included_days", prices.included_days),
+        ("retention_days", prices.retention_days),
+        ("retention_per_gb_month", prices.retention_per_gb_month),
+    ];
+    let is_amount = |amount: f64| amount.is_finite() && amount >= 0.0;
+    for (name, amount) in amounts {
+        check.require(is_amount(amount), name, "not a number of 0 or more", "give 0 or more");
+    }
+    check.require(!prices.tiers.is_empty(), "tiers", "no price at all", "give at least {per_gb: 0.25}");
+    let mut from = 0.0;
+    for (index, tier) in prices.tiers.iter().enumerate() {
+        let name = format!("tiers[{index}]");
+        let to = tier.up_to_gb.unwrap_or(f64::INFINITY);
+        check.require(is_amount(tier.per_gb), &name, "per_gb is not a number of 0 or more", "give 0 or more");
+        let is_last = index + 1 == prices.tiers.len();
+        check.require(to > from, &name, "does not end above the step before", "order steps by up_to_gb");
+        check.require(is_last || to.is_finite(), &name, "only the last step has no end", "give up_to_gb");
+        from = to;
     }
 }
 

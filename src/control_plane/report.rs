@@ -45,13 +45,20 @@ pub fn trial_report(counts: &TrialCounts) -> TrialReport {
 pub struct Reporter {
     told: HashMap<Key, Counts>,
     waiting: Vec<Batch>,
+    sent_bytes: u64,
 }
 
 impl Reporter {
     /// What to send now: what was not acknowledged, else what is new in `snapshot`. Nothing when nothing is.
-    pub fn take(&mut self, snapshot: &Snapshot) -> Vec<Batch> {
+    /// `sent_bytes` is what the billed destination took so far.
+    pub fn take(&mut self, snapshot: &Snapshot, sent_bytes: u64) -> Vec<Batch> {
         if self.waiting.is_empty() {
             self.waiting = self.fresh(snapshot);
+            if let Some(first) = self.waiting.first_mut() {
+                // A destination that was replaced counts from zero.
+                first.sent_bytes = Some(sent_bytes.checked_sub(self.sent_bytes).unwrap_or(sent_bytes));
+                self.sent_bytes = sent_bytes;
+            }
         }
         self.waiting.clone()
     }
@@ -90,7 +97,9 @@ impl Reporter {
         self.told = told;
         rows.sort_by(|a, b| (&a.service, &a.severity, &a.pattern).cmp(&(&b.service, &b.severity, &b.pattern)));
         let id = || uuid::Uuid::now_v7().to_string();
-        rows.chunks(MAX_BATCH_ROWS / 10).map(|rows| Batch { id: id(), rows: rows.to_vec() }).collect()
+        rows.chunks(MAX_BATCH_ROWS / 10)
+            .map(|rows| Batch { id: id(), rows: rows.to_vec(), sent_bytes: Some(0) })
+            .collect()
     }
 }
 
@@ -117,26 +126,34 @@ mod tests {
             let rows = batches.iter().flat_map(|batch| &batch.rows);
             rows.map(|row| (row.records, row.bytes, row.kept)).collect()
         };
-        assert_eq!(reporter.take(&table.snapshot(0, 99)), []);
+        assert_eq!(reporter.take(&table.snapshot(0, 99), 0), []);
         record(&table, None, 1, true);
         record(&table, Some("phc"), 1, false);
-        let first = reporter.take(&table.snapshot(0, 99));
+        let first = reporter.take(&table.snapshot(0, 99), 0);
         let mut found = counts(&first);
         found.sort_unstable();
         assert_eq!(found, [(1, 10, 0), (1, 10, 1)]);
         // Not acknowledged: the same again, though more has come.
         record(&table, None, 2, true);
-        assert_eq!(reporter.take(&table.snapshot(0, 99)), first);
+        assert_eq!(reporter.take(&table.snapshot(0, 99), 0), first);
         reporter.acknowledge();
         record(&table, None, 1, true);
-        let second = reporter.take(&table.snapshot(0, 99));
+        let second = reporter.take(&table.snapshot(0, 99), 0);
         assert_eq!(counts(&second), [(1, 10, 1), (1, 10, 1)]);
         assert_ne!(second[0].id, first[0].id);
         reporter.acknowledge();
-        assert_eq!(reporter.take(&table.snapshot(0, 99)), []);
+        assert_eq!(reporter.take(&table.snapshot(0, 99), 0), []);
+        // What a destination took goes along with the next counts, once; a new destination counts from zero.
+        for (sent, told) in [(500, 500), (700, 200), (30, 30)] {
+            record(&table, None, 1, true);
+            let batches = reporter.take(&table.snapshot(0, 99), sent);
+            assert_eq!(batches.iter().filter_map(|batch| batch.sent_bytes).sum::<u64>(), told);
+            assert_eq!(reporter.take(&table.snapshot(0, 99), 999), batches, "not acknowledged: the same again");
+            reporter.acknowledge();
+        }
         // A pattern that was evicted starts again.
         let table = PatternTable::new(&WindowConfig::default());
         record(&table, None, 1, true);
-        assert_eq!(counts(&reporter.take(&table.snapshot(0, 99))), [(1, 10, 1)]);
+        assert_eq!(counts(&reporter.take(&table.snapshot(0, 99), 0)), [(1, 10, 1)]);
     }
 }

@@ -25,6 +25,9 @@ impl Destination for Exporter {
     fn note_refused(&self, records: u64) {
         self.note_enqueue_failed(records);
     }
+    fn sent_bytes(&self) -> u64 {
+        self.stats().sent_bytes
+    }
 }
 
 impl Room for Reservation {

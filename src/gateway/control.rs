@@ -28,7 +28,7 @@ use crate::control_plane::mirror::Mirror;
 use crate::control_plane::report::{Reporter, trial_report};
 use crate::control_plane::rollout::{Stepped, offer};
 use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
-use crate::data_plane::pipeline::{Pipeline, settings_of};
+use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::Document;
 use crate::data_plane::reservoir::Reservoir;
 use crate::shutdown::Shutdown;
@@ -122,14 +122,14 @@ impl Control {
         let mirror = Mirror::with_cache(store.clone(), cache.clone()).await?;
         let bound = Bound::new(&api_config, mirror.tokens().exist())?;
         self.api_addr = Some(bound.address());
-        let sampling = settings_of(&config.sampler.clone().unwrap_or_default());
+        let sampler = config.sampler.clone().unwrap_or_default();
         let local = Arc::clone(&plane.policies);
         let leader = Arc::new(Leader::default());
         let parts = Parts {
             config: api_config,
             store: store.clone(),
             mirror: Arc::clone(&mirror),
-            sampling,
+            sampler,
             local: Arc::new(move || local.local()),
             rollout: control.rollout.clone(),
             driver: Arc::clone(&leader.driver),
@@ -269,7 +269,8 @@ async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: 
         let (at, found) = plane.anomalies.found();
         let anomalies = feed.take(&found, at);
         let trial = plane.pipeline.trial_counts().map(|counts| trial_report(&counts));
-        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot), anomalies, trial };
+        let batches = reporter.take(&snapshot, plane.pipeline.sent_bytes());
+        let report = Report { replica: Some(replica), batches, anomalies, trial };
         let sending = upstream.send(report);
         let sent = if ends { tokio::time::timeout(LAST_REPORT, sending).await.unwrap_or(false) } else { sending.await };
         if sent {

@@ -8,6 +8,7 @@ use lipservice::control_plane::config::FollowConfig;
 use lipservice::control_plane::controller::config::GeneratorConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
 use lipservice::control_plane::posthog::ReadConfig;
+use lipservice::control_plane::rollout::RolloutConfig;
 use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::data_plane::exporter::config::{DebugConfig, FileConfig, OtlpHttpConfig, PostHogConfig};
 use lipservice::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
@@ -59,6 +60,7 @@ pub fn sections() -> Vec<Section> {
         section::<StoreConfig>("store"),
         section::<CacheConfig>("cache"),
         section::<GeneratorConfig>("generator"),
+        section::<RolloutConfig>("rollout"),
         section::<FollowConfig>("control_plane"),
         section::<ServiceConfig>("service"),
     ]

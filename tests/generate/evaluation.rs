@@ -7,7 +7,7 @@ use lipservice::data_plane::view::LogIndex;
 
 use super::judge::{judge, learn, truth};
 use super::quality::{by_severity, deduplicated, labels, throttled, uniform};
-use super::workload::Workload;
+use super::workload::{CORPUS, Text, Workload};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -55,4 +55,16 @@ fn the_workload_is_the_same_twice_and_labelled_truly() {
     assert_eq!(pairs.len(), patterns.len());
     assert_eq!(pairs.len(), signatures.len());
     assert!(first.iter().any(|label| label.is_incident) && first.iter().any(|label| label.severity == 17));
+}
+
+#[test]
+fn lines_of_a_corpus_come_as_often_as_they_are_in_it() {
+    let text =
+        |severity, lines: &[&str]| Text { set: 0, severity, lines: lines.iter().map(|l| l.to_string()).collect() };
+    CORPUS.get_or_init(|| vec![text(9, &["a", "b", "b"]), text(17, &["it failed"])]);
+    let drawn = Workload { patterns: 0, rate: 50.0, seconds: 40, seed: 3 };
+    let (mut index, mut signer, mut out) = (LogIndex::default(), Signer::default(), Vec::new());
+    drawn.stream().for_each(|request| labels(&request, &mut index, &mut signer, &mut out));
+    let errors = out.iter().filter(|label| label.severity == 17).count() as f64 / out.len() as f64;
+    assert!((0.2..0.3).contains(&errors) && out.len() > 1_500, "{errors} of {}", out.len());
 }

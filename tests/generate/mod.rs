@@ -1,6 +1,8 @@
 //! Policies from traffic and a budget: what comes out holds on traffic that was not learned from.
 
+mod budgets;
 mod command;
+mod cost;
 mod evaluation;
 mod scored;
 

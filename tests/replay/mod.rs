@@ -1,5 +1,6 @@
 //! Replays of recorded traffic: the report against what is known of the traffic.
 
+mod anomalies;
 mod command;
 
 use bytes::Bytes;

@@ -41,6 +41,7 @@ pub const GROUPS: &[Group] = &[
             "control_plane::generator::llm::config",
             "control_plane::posthog::config",
             "control_plane::config",
+            "control_plane::insights",
             "control_plane::cache::config",
             "control_plane::store::config",
             "control_plane::rollout::config",
@@ -54,6 +55,8 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane",
         may_name: &[
             "control_plane::store",
+            "control_plane::insights",
+            "control_plane::replay",
             "control_plane::rollout",
             "data_plane::ledger",
             "control_plane::controller::config",
@@ -194,6 +197,8 @@ pub const GROUPS: &[Group] = &[
         module: "control_plane::replay",
         may_name: &[
             "control_plane::insights",
+            "control_plane::analysis::anomaly",
+            "control_plane::analysis::frequency",
             "data_plane::pipeline",
             "data_plane::exporter",
             "data_plane::receiver",

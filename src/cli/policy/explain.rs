@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 
 use crate::cli::simulate::shown;
 use crate::control_plane::generator::document::{Explained, explain};
+use crate::control_plane::insights::percent_text;
 use crate::data_plane::policy::MAX_DOCUMENT_BYTES;
 
 /// Arguments.
@@ -58,9 +59,14 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn paragraph(rule: &Explained) -> String {
-    let keep = if rule.keep.is_empty() { "says nothing about keeping" } else { &rule.keep };
+    // The document has every digit: thresholds that are short in bytes are long in decimals.
+    let keep = match rule.rate {
+        Some(rate) if rule.is_generated => percent_text(rate),
+        _ if rule.keep.is_empty() => "says nothing about keeping".to_owned(),
+        _ => rule.keep.clone(),
+    };
     let who = if rule.is_generated { "generated" } else { "human" };
-    let mut out = format!("{}  {}  {who}\n", shown(&rule.id, 80), shown(keep, 40));
+    let mut out = format!("{}  {}  {who}\n", shown(&rule.id, 80), shown(&keep, 40));
     if !rule.template.is_empty() {
         out += &format!("  {}\n", shown(&rule.template, 300));
     }

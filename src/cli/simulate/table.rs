@@ -51,6 +51,7 @@ fn write_report(out: &mut String, report: &Report, prices: &Prices, top: usize) 
         )?;
     }
     checks(out, report)?;
+    anomalies(out, report)?;
     writeln!(out)?;
     groups(out, "service", report.services.iter().map(|(name, totals)| (name.as_str(), totals)), prices)?;
     writeln!(out)?;
@@ -74,6 +75,24 @@ fn checks(out: &mut String, report: &Report) -> std::fmt::Result {
     for example in &checks.examples {
         let (service, template) = (shown(&example.service, SERVICE_CHARS), shown(&example.template, TEMPLATE_CHARS));
         writeln!(out, "         {} {service} {} {} {template}", example.records, example.severity, example.pattern)?;
+    }
+    Ok(())
+}
+
+/// Not a check: the gateway itself watches what comes in. It says what somebody would miss who reads what goes out.
+fn anomalies(out: &mut String, report: &Report) -> std::fmt::Result {
+    let Some(anomalies) = &report.anomalies else { return Ok(()) };
+    if anomalies.received == 0 && anomalies.invented == 0 {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{:8} anomalies in what came in: {}; of these not visible in what goes out: {}; visible there alone: {}",
+        "note", anomalies.received, anomalies.missed, anomalies.invented
+    )?;
+    for missed in anomalies.examples.iter().take(5) {
+        let (service, template) = (shown(&missed.service, SERVICE_CHARS), shown(&missed.template, TEMPLATE_CHARS));
+        writeln!(out, "         {} {service} {:.0} for {:.0} {template}", missed.kind, missed.seen, missed.expected)?;
     }
     Ok(())
 }

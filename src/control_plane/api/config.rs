@@ -6,6 +6,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::control_plane::insights::Prices;
 use crate::data_plane::receiver::config::TlsConfig;
 use crate::units::ByteSize;
 
@@ -28,6 +29,8 @@ pub struct ApiConfig {
     pub max_connections: usize,
     /// Requests a second of one client (a token, or an address without one); as many again in a burst.
     pub requests_per_second: u32,
+    /// What the destination bills, for `/v1/costs` and `/v1/recommendations`.
+    pub prices: Prices,
 }
 
 impl Default for ApiConfig {
@@ -40,6 +43,7 @@ impl Default for ApiConfig {
             max_policy_size: ByteSize::mib(4),
             max_connections: 4096,
             requests_per_second: 5_000,
+            prices: Prices::default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod active;
 mod auth;
 pub mod config;
+mod costs;
 pub mod diff;
 mod events;
 mod explain;
@@ -21,6 +22,7 @@ mod problem;
 mod rollouts;
 mod router;
 mod serve;
+mod simulate;
 mod statistics;
 
 use std::collections::HashMap;
@@ -38,8 +40,10 @@ use super::rollout::{Driver, RolloutConfig};
 use super::store::{Replica, Store, Timestamp};
 use super::validate::Limits;
 use crate::data_plane::pattern::Pattern;
+use crate::data_plane::pipeline::settings_of;
 use crate::data_plane::policy::Document;
 use crate::data_plane::sampler::Settings;
+use crate::data_plane::sampler::config::SamplerConfig;
 use crate::data_plane::window::Band;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{MetricSink, MetricSource};
@@ -72,6 +76,7 @@ pub struct Api {
     events: Events,
     limits: Limits,
     sampling: (Settings, Option<Band>),
+    sampler: SamplerConfig,
     local: Local,
     generator: OnceLock<Arc<dyn Loop>>,
     config: ApiConfig,
@@ -81,6 +86,8 @@ pub struct Api {
     reports: mpsc::Sender<statistics::Incoming>,
     rates: DefaultKeyedRateLimiter<String>,
     news: Mutex<HashMap<String, (Timestamp, String)>>,
+    costs: costs::Cache,
+    simulations: Arc<tokio::sync::Semaphore>,
     counters: Counters,
 }
 
@@ -100,8 +107,8 @@ pub struct Parts {
     pub store: Store,
     /// Its copy in memory.
     pub mirror: Arc<Mirror>,
-    /// What decisions are made by, for explanations.
-    pub sampling: (Settings, Option<Band>),
+    /// What decisions are made by, for explanations and simulations.
+    pub sampler: SamplerConfig,
     /// Policies beside those of the store, for explanations.
     pub local: Local,
     /// How versions are rolled out.
@@ -113,7 +120,8 @@ pub struct Parts {
 impl Api {
     /// An API, and the task that writes reports; it ends with the signal.
     pub fn new(parts: Parts, stop: Shutdown) -> (Arc<Api>, impl Future<Output = ()> + Send) {
-        let Parts { config, store, mirror, sampling, local, rollout, driver } = parts;
+        let Parts { config, store, mirror, sampler, local, rollout, driver } = parts;
+        let sampling = settings_of(&sampler);
         let (reports, queue) = statistics::queue();
         let rate = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let limits = Limits { max_bytes: config.max_policy_size.as_usize(), protect_from: sampling.1 };
@@ -123,6 +131,7 @@ impl Api {
             events: Events::default(),
             limits,
             sampling,
+            sampler,
             local,
             generator: OnceLock::new(),
             config,
@@ -132,6 +141,8 @@ impl Api {
             reports,
             rates: RateLimiter::keyed(Quota::per_second(rate)),
             news: Mutex::default(),
+            costs: costs::Cache::default(),
+            simulations: simulate::room(),
             counters: Counters::default(),
         });
         let writing = statistics::write(Arc::clone(&api), queue, stop);

@@ -111,6 +111,12 @@ impl Failure {
         Failure { kind, detail: detail.into(), errors: Vec::new() }
     }
 
+    /// A defect, written into the log.
+    pub fn broken(what: &str) -> Self {
+        tracing::error!(what, "a request failed");
+        Failure::new(Kind::Internal, "see the server's log")
+    }
+
     /// A policy that cannot be used.
     pub fn invalid_policy(errors: Vec<Violation>) -> Self {
         let detail = match &errors[..] {

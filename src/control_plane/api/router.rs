@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{Failure, Kind, Problem};
-use super::{Api, active, events, explain, generator, guard, operate, policies, rollouts, statistics};
+use super::{Api, active, costs, events, explain, generator, guard, operate, policies, rollouts, simulate, statistics};
 
 /// Problems any operation may answer with.
 const PROBLEMS: [Kind; 12] = [
@@ -57,6 +57,9 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(statistics::pattern))
         .routes(routes!(statistics::services))
         .routes(routes!(operate::anomalies))
+        .routes(routes!(costs::costs))
+        .routes(routes!(simulate::simulate))
+        .routes(routes!(costs::recommendations))
         .routes(routes!(explain::explain))
         .routes(routes!(events::events))
         .routes(routes!(generator::status))

@@ -13,7 +13,7 @@ use super::candidates::Candidate;
 use super::llm::{Worth, WorthOrigin};
 use super::plan::Share;
 use crate::clock::UnixNanos;
-use crate::control_plane::insights::{Prices, bytes_text};
+use crate::control_plane::insights::{Prices, bytes_text, percent_text};
 use crate::data_plane::pattern::{Catalogue, Pattern};
 
 /// Characters of a template in a rule's name.
@@ -87,7 +87,14 @@ fn policies(rule: &Rule<'_>, terms: &Terms<'_>) -> Vec<Value> {
     let mut policies = vec![policy(&id, named, rule, terms)];
     if &*candidate.service_name == UNKNOWN {
         let unnamed = json!({"resource_attribute": "service.name", "regex": ".", "negate": true});
-        policies.push(policy(&format!("{id}-n"), unnamed, rule, terms));
+        let mut second = policy(&format!("{id}-n"), unnamed, rule, terms);
+        second["name"] = clean(&format!("(no service.name): {}", candidate.template), NAME_CHARS).into();
+        second["description"] =
+            format!("As {id}, for records that carry no service.name at all. What both save is said there.").into();
+        if let Some(labels) = second["labels"].as_array_mut() {
+            labels.retain(|label| label["key"] != "lip.saves_a_month");
+        }
+        policies.push(second);
     }
     policies
 }
@@ -112,11 +119,11 @@ fn description(rule: &Rule<'_>, terms: &Terms<'_>) -> String {
     let (share, worth) = (rule.share, rule.worth);
     let saved = saved(rule);
     format!(
-        "Worth {:.1} of 10 by {}: {}. Keeps {:.2} % beyond the floor of {} records in {}; saves {} of {} ({} a month).",
+        "Worth {:.1} of 10 by {}: {}. Keeps {} beyond the floor of {} records in {}; saves {} of {} ({} a month).",
         worth.score,
         clean(&worth.by(), 100),
         clean(&worth.reason, 300),
-        100.0 * share.rate,
+        percent_text(share.rate),
         rule.candidate.free.records,
         humantime::format_duration(std::time::Duration::from_secs(terms.seconds.round() as u64)),
         bytes_text(saved),

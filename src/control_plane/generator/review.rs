@@ -56,7 +56,17 @@ pub struct Case<'a> {
 
 /// Reviews it.
 pub fn review(case: &Case<'_>) -> Vec<Finding> {
-    vec![schema(case), known(case), rates(case), change(case), vanished(case), errors(case), books(case), budget(case)]
+    vec![
+        schema(case),
+        known(case),
+        rates(case),
+        change(case),
+        vanished(case),
+        errors(case),
+        books(case),
+        budget(case),
+        anomalies(case),
+    ]
 }
 
 /// Whether all passed.
@@ -139,6 +149,16 @@ fn books(case: &Case<'_>) -> Finding {
         n => vec![format!("{n} records are neither kept nor reported")],
     };
     finding("every record is accounted for", wrong, format!("{} records", case.report.total.received.records))
+}
+
+/// Told, not judged: the gateway watches what comes in, whatever is sent.
+fn anomalies(case: &Case<'_>) -> Finding {
+    let check = "anomalies stay visible in what is sent (a note)";
+    let detail = match &case.report.anomalies {
+        None => "nothing was watched".into(),
+        Some(counts) => format!("{} of {} would be missed", counts.missed, counts.received),
+    };
+    Finding { check, ok: true, detail }
 }
 
 fn budget(case: &Case<'_>) -> Finding {

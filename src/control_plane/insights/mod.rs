@@ -4,10 +4,13 @@
 //! Promises: pure functions of counts, prices and time; every projection comes with an interval.
 //! Never: fetches a price or sends anything.
 
+pub mod calendar;
+pub mod cost;
 mod price;
+pub mod recommend;
 mod sample;
 mod trend;
 
-pub use price::{GB, MONTH_DAYS, Prices, Tier, bytes_text, money_text};
+pub use price::{GB, MONTH_DAYS, Prices, Tier, bytes_text, money_text, percent_text};
 pub use sample::{Estimate, Sample, rate_for};
 pub use trend::{Forecast, Trend, forecast};

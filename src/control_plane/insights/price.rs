@@ -102,6 +102,19 @@ pub fn money_text(currency: &str, money: f64) -> String {
     format!("{sign}{currency}{money:.digits$}")
 }
 
+/// A share as a percentage, three digits.
+pub fn percent_text(share: f64) -> String {
+    let percent = 100.0 * share;
+    let digits = match percent {
+        percent if percent >= 99.95 => 0,
+        percent if percent >= 9.995 => 1,
+        percent if percent >= 0.999_5 => 2,
+        percent if percent > 0.0 => (2 - percent.log10().floor() as i32).clamp(3, 12) as usize,
+        _ => 0,
+    };
+    format!("{percent:.digits$} %")
+}
+
 /// Bytes with a decimal unit, three digits.
 pub fn bytes_text(bytes: f64) -> String {
     let units = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
@@ -151,6 +164,16 @@ mod tests {
             [(0.0, "0 B"), (999.0, "999 B"), (1.5e3, "1.50 kB"), (23.45e6, "23.4 MB"), (4e14, "400 TB")]
         {
             assert_eq!(bytes_text(bytes), text);
+        }
+        for (share, text) in [
+            (0.0, "0 %"),
+            (1.0, "100 %"),
+            (0.035_156_25, "3.52 %"),
+            (0.996, "99.6 %"),
+            (0.000_1, "0.0100 %"),
+            (0.000_012_34, "0.00123 %"),
+        ] {
+            assert_eq!(percent_text(share), text);
         }
         assert_eq!((money_text("$", 1.5), money_text("€", -1234.4)), ("$1.50".into(), "-€1234".into()));
     }

@@ -11,6 +11,8 @@ use ahash::HashMap;
 
 use super::traces::Traces;
 use super::walk::{Services, Walker};
+use super::watch::Watch;
+use crate::clock::UnixNanos;
 use crate::data_plane::ledger::Tally;
 use crate::data_plane::pattern::{Catalogue, PatternId};
 use crate::data_plane::sampler::threshold::{parse_threshold, probability};
@@ -60,7 +62,13 @@ impl Delivery {
     ///
     /// # Errors
     /// When it is not a valid request, which is a defect of the pipeline.
-    pub fn add(&mut self, body: &[u8], services: &mut Services, traces: &mut Traces) -> Result<(), ViewError> {
+    pub fn add(
+        &mut self,
+        body: &[u8],
+        services: &mut Services,
+        traces: &mut Traces,
+        mut watch: Option<(&mut Watch, UnixNanos)>,
+    ) -> Result<(), ViewError> {
         self.walker.read(body)?;
         self.body_bytes += body.len() as u64;
         self.bodies += 1;
@@ -71,13 +79,18 @@ impl Delivery {
             |seen| {
                 if seen.record.span.is_summary {
                     let summary = Summary::of(seen.record);
-                    let pattern = summary.pattern.unwrap_or_default();
-                    let cell = cells.entry(PatternKey { pattern, ..seen.key }).or_default();
-                    cell.summarised(seen.bytes, summary);
+                    let key = PatternKey { pattern: summary.pattern.unwrap_or_default(), ..seen.key };
+                    if let Some((watch, now)) = &mut watch {
+                        watch.summarised(key, summary.span, *now, summary.records);
+                    }
+                    cells.entry(key).or_default().summarised(seen.bytes, summary);
                     return;
                 }
                 traces.kept(seen.record.trace_id());
-                cells.entry(seen.key).or_default().kept(seen.bytes, seen.record);
+                let weight = cells.entry(seen.key).or_default().kept(seen.bytes, seen.record);
+                if let Some((watch, now)) = &mut watch {
+                    watch.kept(seen.key, seen.record.span.time_unix_nano, *now, weight);
+                }
             },
             |service, bytes| {
                 let service = service as usize;
@@ -92,7 +105,8 @@ impl Delivery {
 }
 
 impl Delivered {
-    fn kept(&mut self, bytes: u64, record: RecordRef<'_>) {
+    /// Takes a record; its weight.
+    fn kept(&mut self, bytes: u64, record: RecordRef<'_>) -> f64 {
         self.kept.add(bytes);
         let threshold = match record.threshold() {
             Some(AnyValueRef::Str(digits)) => parse_threshold(digits).unwrap_or(0),
@@ -102,6 +116,7 @@ impl Delivered {
         self.sampled += u64::from(threshold != 0);
         self.weighted += 1.0 / p;
         self.variance += (1.0 - p) / (p * p);
+        1.0 / p
     }
 
     fn summarised(&mut self, bytes: u64, summary: Summary) {
@@ -120,6 +135,7 @@ impl Delivered {
 #[derive(Debug, Default)]
 struct Summary {
     records: u64,
+    span: (UnixNanos, UnixNanos),
     pattern: Option<PatternId>,
     ordered_by: Option<Box<str>>,
 }
@@ -132,6 +148,8 @@ impl Summary {
         for attribute in record.attributes() {
             match (attribute.key, attribute.value()) {
                 (b"lip.records", AnyValueRef::Int(records)) => summary.records = records.max(0) as u64,
+                (b"lip.first", AnyValueRef::Int(at)) => summary.span.0 = at.max(0) as u64,
+                (b"lip.last", AnyValueRef::Int(at)) => summary.span.1 = at.max(0) as u64,
                 (b"lip.pattern", AnyValueRef::Str(digits)) => summary.pattern = id(digits),
                 (b"lip.signature", AnyValueRef::Str(digits)) => signature = id(digits),
                 (b"lip.policy", AnyValueRef::Str(id)) => policy = Some(String::from_utf8_lossy(id).into()),

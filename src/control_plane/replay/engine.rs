@@ -13,7 +13,9 @@ use super::profile::{Profile, Profiler};
 use super::sink::{Batches, NoForward, Sink};
 use super::traces::{TraceCounts, Traces};
 use super::walk::{Services, Walker};
+use super::watch::{AnomalyCounts, Watch};
 use crate::clock::{Clock, UnixNanos};
+use crate::control_plane::analysis::anomaly::AnomalyConfig;
 use crate::data_plane::exporter::config::BatchConfig;
 use crate::data_plane::ledger;
 use crate::data_plane::pipeline::{Destination, Pipeline, Wiring, settings_of};
@@ -36,6 +38,8 @@ pub struct Settings {
     pub max_traces: usize,
     /// Patterns profiled.
     pub max_patterns: usize,
+    /// How the gateway watches for anomalies; nothing is watched without it, or when it is off.
+    pub anomalies: Option<AnomalyConfig>,
 }
 
 impl Default for Settings {
@@ -46,6 +50,7 @@ impl Default for Settings {
             seed: 1,
             max_traces: 1_000_000,
             max_patterns: 200_000,
+            anomalies: None,
         }
     }
 }
@@ -70,6 +75,7 @@ pub struct Replay {
     services: Services,
     profiler: Profiler,
     traces: Traces,
+    watch: Option<Watch>,
     arriving: Batches,
     arrived_bytes: u64,
     leaving: Batches,
@@ -96,6 +102,8 @@ pub struct Outcome {
     pub services: Services,
     /// How traces fared.
     pub traces: TraceCounts,
+    /// Which anomalies stay visible; `None` when nothing was watched.
+    pub anomalies: Option<AnomalyCounts>,
     /// The pipeline's own books.
     pub totals: ledger::Totals,
     /// Length of the bodies that would go out if everything was kept.
@@ -127,6 +135,7 @@ impl Replay {
         pipeline.seed_randomness(settings.seed);
         let interval_ns = (settings.sampler.summary.interval.0.as_nanos() as u64).max(1);
         let window_ns = settings.sampler.window.interval.0.as_nanos() as u64;
+        let watched = settings.anomalies.as_ref().filter(|config| config.enabled);
         let batches = || Batches::new(settings.batch.max_size.as_usize(), settings.batch.timeout.0);
         Replay {
             pipeline,
@@ -136,6 +145,7 @@ impl Replay {
             services: Services::new(settings.sampler.window.max_services),
             profiler: Profiler::new(window_ns, interval_ns, settings.max_patterns, human),
             traces: Traces::new(settings.max_traces),
+            watch: watched.map(|config| Watch::new(config, window_ns, interval_ns)),
             arriving: batches(),
             arrived_bytes: 0,
             leaving: batches(),
@@ -178,7 +188,7 @@ impl Replay {
         self.advance(now.unwrap_or(self.walker.latest()));
         let traces = &mut self.traces;
         self.walker.index.records.iter().for_each(|record| traces.seen(record.trace_id.of(&body)));
-        self.profiler.add(&self.walker, &body, &mut self.services, self.now);
+        self.profiler.add(&self.walker, &body, &mut self.services, self.watch.as_mut(), self.now);
         let arrived = &mut self.arrived_bytes;
         self.arriving.add(body.clone(), self.now, |whole| *arrived += whole.len() as u64);
         let request = Received { body, token: None, transport: Transport::Http };
@@ -202,6 +212,9 @@ impl Replay {
         }
         self.clock.advance(std::time::Duration::from_nanos(latest - self.now));
         self.now = latest;
+        if let Some(watch) = &mut self.watch {
+            watch.advance(latest, &self.services);
+        }
     }
 
     fn summarise(&mut self) {
@@ -211,11 +224,12 @@ impl Replay {
     }
 
     fn collect(&mut self) {
-        let Replay { sink, leaving, delivery, services, traces, problem, now, tap, .. } = self;
+        let Replay { sink, leaving, delivery, services, traces, watch, problem, now, tap, .. } = self;
         for body in sink.take() {
             leaving.add(body, *now, |whole| {
                 tap.iter_mut().for_each(|tap| tap(&whole));
-                note(problem, delivery.add(&whole, services, traces));
+                let watch = watch.as_mut().map(|watch| (watch, *now));
+                note(problem, delivery.add(&whole, services, traces, watch));
             });
         }
     }
@@ -226,21 +240,24 @@ impl Replay {
     /// When the pipeline wrote something that is not valid, which is a defect.
     pub fn finish(mut self) -> Result<Outcome, ReplayError> {
         self.summarise();
-        let Replay { leaving, delivery, services, traces, problem, tap, .. } = &mut self;
+        let Replay { leaving, delivery, services, traces, watch, problem, now, tap, .. } = &mut self;
         leaving.flush(|whole| {
             tap.iter_mut().for_each(|tap| tap(&whole));
-            note(problem, delivery.add(&whole, services, traces));
+            let watch = watch.as_mut().map(|watch| (watch, *now));
+            note(problem, delivery.add(&whole, services, traces, watch));
         });
         let arrived = &mut self.arrived_bytes;
         self.arriving.flush(|whole| *arrived += whole.len() as u64);
         if let Some(problem) = self.problem {
             return Err(problem.into());
         }
+        let anomalies = self.watch.map(|watch| watch.finish(&self.services));
         Ok(Outcome {
             profile: self.profiler.finish(&self.services),
             delivery: self.delivery,
             services: self.services,
             traces: self.traces.counts(),
+            anomalies,
             totals: self.pipeline.ledger.totals(),
             arrived_bytes: self.arrived_bytes,
             protect_from: self.protect_from,

@@ -6,7 +6,8 @@
 //! Never: sends anything, reads a clock, or decides whether a policy is good: `report` names checks, callers act.
 //!
 //! `walk` reads requests, `profile` counts what came in, `delivery` what would go out, `traces` which traces break,
-//! `engine` drives the pipeline, `sample` plays recent records for all of the traffic, `report` compares.
+//! `watch` which anomalies stay visible, `engine` drives the pipeline, `sample` plays recent records for all of the
+//! traffic, `report` compares.
 
 mod delivery;
 mod engine;
@@ -16,6 +17,7 @@ mod sample;
 mod sink;
 mod traces;
 mod walk;
+mod watch;
 
 pub use delivery::{Delivered, Delivery};
 pub use engine::{Outcome, Replay, ReplayError, Settings, Tap};
@@ -24,3 +26,4 @@ pub use report::{Checks, Report, Row, Side, Totals, Vanished};
 pub use sample::{Script, settings_for};
 pub use traces::TraceCounts;
 pub use walk::{Services, Walker};
+pub use watch::{AnomalyCounts, MissedAnomaly, Watch};

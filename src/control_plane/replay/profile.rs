@@ -10,6 +10,7 @@ use std::sync::Arc;
 use ahash::HashMap;
 
 use super::walk::{Seen, Services, Walker};
+use super::watch::Watch;
 use crate::clock::UnixNanos;
 use crate::data_plane::ledger::Tally;
 use crate::data_plane::pattern::PatternId;
@@ -155,7 +156,14 @@ impl Profiler {
     }
 
     /// Takes the request that `walker` read last; it arrived at `now`.
-    pub fn add(&mut self, walker: &Walker, body: &[u8], services: &mut Services, now: UnixNanos) {
+    pub fn add(
+        &mut self,
+        walker: &Walker,
+        body: &[u8],
+        services: &mut Services,
+        mut watch: Option<&mut Watch>,
+        now: UnixNanos,
+    ) {
         let Profiler { profile, most_cells, periods, tallies, signer, matching } = self;
         if profile.request_bytes == 0 {
             profile.first = now;
@@ -168,6 +176,9 @@ impl Profiler {
         let tallies = std::cell::RefCell::new(tallies);
         let on_record = |seen: Seen<'_>| {
             service(&mut tallies.borrow_mut(), seen.key.service).0.add(seen.bytes);
+            if let Some(watch) = &mut watch {
+                watch.seen(seen.key, seen.record.span.time_unix_nano, now);
+            }
             let decided = matching.kept_share(walker, body, &seen, now);
             let mut key = seen.key;
             if cells.len() >= *most_cells && !cells.contains_key(&key) {

@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::delivery::Delivered;
 use super::engine::Outcome;
 use super::profile::CellProfile;
 use super::traces::TraceCounts;
+use super::watch::AnomalyCounts;
 use crate::control_plane::insights::{MONTH_DAYS, Prices};
 use crate::data_plane::policy::Origin;
 use crate::data_plane::window::{Band, PatternKey};
@@ -21,7 +23,7 @@ use crate::data_plane::window::{Band, PatternKey};
 const MAX_NAMED: usize = 20;
 
 /// Records and bytes on one side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Side {
     /// Records.
     pub records: u64,
@@ -37,7 +39,7 @@ impl Side {
 }
 
 /// A service, a severity, or everything.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Totals {
     /// Came in.
     pub received: Side,
@@ -52,7 +54,8 @@ pub struct Totals {
 }
 
 /// One pattern of one service and severity.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = SimulatedPattern)]
 pub struct Row {
     /// Service.
     pub service: String,
@@ -74,7 +77,7 @@ pub struct Row {
 }
 
 /// A pattern of which nothing would be kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Vanished {
     /// Service.
     pub service: String,
@@ -89,7 +92,7 @@ pub struct Vanished {
 }
 
 /// What must be 0.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Checks {
     /// Patterns without a kept record that no human policy ordered dropped.
     pub vanished_patterns: u64,
@@ -109,7 +112,8 @@ impl Checks {
 }
 
 /// The whole report.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = SimulationReport)]
 pub struct Report {
     /// From the first record to the last.
     pub seconds: f64,
@@ -125,6 +129,8 @@ pub struct Report {
     pub ordered_dropped: u64,
     /// Traces.
     pub traces: TraceCounts,
+    /// Which anomalies would stay visible; null when nothing was watched.
+    pub anomalies: Option<AnomalyCounts>,
     /// Must be 0.
     pub checks: Checks,
 }
@@ -142,6 +148,10 @@ impl Report {
             patterns: Vec::with_capacity(profile.cells.len()),
             ordered_dropped: 0,
             traces: outcome.traces,
+            anomalies: outcome
+                .anomalies
+                .clone()
+                .map(|counts| counts.named(&|service, pattern| template_of(outcome, service, pattern))),
             checks: Checks::default(),
         };
         let nothing = Delivered::default();
@@ -274,4 +284,12 @@ fn row(outcome: &Outcome, key: PatternKey, cell: &CellProfile, delivered: &Deliv
         standard_error: delivered.variance.sqrt() / cell.seen.records.max(1) as f64,
         counted: delivered.kept.records + delivered.reported,
     }
+}
+
+/// The template of a pattern of a service, whatever its severity.
+fn template_of(outcome: &Outcome, service: &str, pattern: &str) -> String {
+    let cells = outcome.profile.cells.iter();
+    let is_it =
+        |key: &PatternKey| key.pattern.to_string() == pattern && *outcome.services.name(key.service) == *service;
+    cells.filter(|(key, _)| is_it(key)).map(|(_, cell)| cell.template.to_string()).min().unwrap_or_default()
 }

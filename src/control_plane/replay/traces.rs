@@ -22,7 +22,7 @@ pub struct Traces {
 }
 
 /// How traces fared.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct TraceCounts {
     /// Traces with records.
     pub traces: u64,

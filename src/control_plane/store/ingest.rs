@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::levels::{Bounds, LEVELS, floor};
 use super::sql::Sql;
-use super::{Replica, Store, StoreError, Timestamp, Write, get, stored};
+use super::{BookAccount, Replica, Store, StoreError, Timestamp, Write, get, stored};
 
 /// Rows of one batch at most.
 pub const MAX_BATCH_ROWS: usize = 10_000;
@@ -46,6 +46,11 @@ pub struct Batch {
     /// The counts.
     #[schema(max_items = 10_000)]
     pub rows: Vec<StatsRow>,
+    /// Bytes of bodies that the billed destination took since the report before, before compression; left out
+    /// by those who send nothing themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 281474976710656u64)]
+    pub sent_bytes: Option<u64>,
 }
 
 /// Counts of one pattern since the last report.
@@ -164,6 +169,7 @@ impl Store {
     pub async fn ingest(&self, batches: &[Batch], replicas: &[Replica]) -> Result<Ingested, StoreError> {
         let now = self.now();
         let mut ingested = Ingested::default();
+        let mut sent = (0u64, 0u64);
         let mut patterns: BTreeMap<Key, Text> = BTreeMap::new();
         let mut sums: BTreeMap<(Key, i64), Sums> = BTreeMap::new();
         let mut write = self.write().await?;
@@ -175,6 +181,10 @@ impl Store {
                 continue;
             }
             ingested.added += 1;
+            if let Some(bytes) = batch.sent_bytes {
+                sent.0 += bytes.min(MAX_COUNT);
+                sent.1 += batch.rows.iter().map(|row| row.kept_bytes.min(MAX_COUNT)).sum::<u64>();
+            }
             for row in &batch.rows {
                 let key = Key {
                     service: cut(&row.service, MAX_NAME_BYTES),
@@ -193,6 +203,10 @@ impl Store {
         if !sums.is_empty() {
             let bounds = Store::bounds(&mut write.tx).await?;
             write.add(&sums, &ids, &bounds).await?;
+        }
+        if sent != (0, 0) {
+            write.book(self.today(), BookAccount::SentBytes, sent.0).await?;
+            write.book(self.today(), BookAccount::RecordBytes, sent.1).await?;
         }
         for replica in replicas {
             write.note_replica(replica, now).await?;

@@ -36,6 +36,12 @@ const STEPS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0004_anomalies.sql"),
         include_str!("../../../migrations/postgres/0004_anomalies.sql"),
     ),
+    (
+        5,
+        "books",
+        include_str!("../../../migrations/sqlite/0005_books.sql"),
+        include_str!("../../../migrations/postgres/0005_books.sql"),
+    ),
 ];
 
 /// How often a process tries when others migrate the same SQLite file.

@@ -6,11 +6,13 @@
 //! Never: judges a policy, compiles it, or talks to a network other than the database.
 //!
 //! `versions` and `activation` hold policies, `rollouts` how a version comes in force, `runs` the loop's runs, `tokens` who
-//! may ask, `audit` who did what, `ingest`, `levels`, `query` and `rollup` statistics, `replicas` who runs, `leader` who leads.
+//! may ask, `audit` who did what, `ingest`, `levels`, `query` and `rollup` statistics, `books` sums by day, `replicas` who runs,
+//! `leader` who leads.
 
 mod activation;
 mod anomalies;
 mod audit;
+mod books;
 pub mod config;
 mod error;
 mod ingest;
@@ -37,6 +39,7 @@ use sqlx::{Any, AnyPool, Connection as _, Executor as _, Row as _, Transaction};
 pub use activation::{Action, Activation, ActiveVersion, Revisions};
 pub use anomalies::{ANOMALY_HEARTBEAT, AnomalyChange, AnomalyQuery, AnomalyRow};
 pub use audit::AuditEntry;
+pub use books::BookAccount;
 pub use error::{Fault, StoreError};
 pub use ingest::{Batch, Ingested, MAX_BATCH_ROWS, StatsRow};
 pub use leader::Leadership;

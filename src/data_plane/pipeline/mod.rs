@@ -51,6 +51,10 @@ pub trait Destination: Send + Sync {
     fn try_reserve(&self, bytes: usize) -> Option<Box<dyn Room>>;
     /// Notes that a request of so many records was refused because this destination was full.
     fn note_refused(&self, records: u64);
+    /// Bytes of bodies it took so far, before compression, which is what is billed; 0 if it is not billed by the byte.
+    fn sent_bytes(&self) -> u64 {
+        0
+    }
 }
 
 /// Room in a destination's queue. Dropping it gives the room back.
@@ -170,6 +174,11 @@ impl Pipeline {
     /// Replaces destinations and settings, from the next batch on. Windows, books and limits stay.
     pub fn rewire(&self, wiring: Wiring) {
         self.wiring.store(Arc::new(wiring));
+    }
+
+    /// Bytes of bodies that the destination which took most has taken.
+    pub fn sent_bytes(&self) -> u64 {
+        self.wiring.load().destinations.iter().map(|destination| destination.sent_bytes()).max().unwrap_or(0)
     }
 
     /// Draws the randomness of records without a trace id from `seed`, as long as one thread at a time uses the

@@ -4,7 +4,9 @@ mod access;
 mod active;
 mod anomalies;
 mod bad_input;
+mod costs;
 mod policies;
+mod simulate;
 mod statistics;
 
 use std::net::SocketAddr;
@@ -17,7 +19,6 @@ use lipservice::control_plane::api::{Api, Bound, Parts};
 use lipservice::control_plane::mirror::Mirror;
 use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::control_plane::store::{NewToken, Scope, Store};
-use lipservice::data_plane::pipeline::settings_of;
 use lipservice::data_plane::sampler::config::SamplerConfig;
 use lipservice::shutdown::Shutdown;
 use serde_json::Value;
@@ -69,7 +70,7 @@ impl Server {
             config,
             store: store.clone(),
             mirror: Arc::clone(&mirror),
-            sampling: settings_of(&SamplerConfig::default()),
+            sampler: SamplerConfig::default(),
             local: Arc::new(Default::default),
             rollout: Default::default(),
             driver: Default::default(),

@@ -146,7 +146,7 @@ async fn tell_and_ask(store: Store, clock: Clock, seed: u64) {
     let (mut told, mut last) = (Told::default(), None::<Batch>);
     for turn in 0..40 {
         let rows = (0..random.random_range(1..30)).map(|_| row(&mut random, store.now())).collect();
-        let batch = Batch { id: format!("{seed}-{turn}"), rows };
+        let batch = Batch { id: format!("{seed}-{turn}"), rows, sent_bytes: None };
         batch.rows.iter().for_each(|row| told.note(row, store.now()));
         // A batch is sent again, also together with the next one.
         let again = last.replace(batch.clone()).filter(|_| random.random());
@@ -175,7 +175,7 @@ async fn counts_beyond_all_measure_stop_at_a_bound() {
     on_each(|store, _| async move {
         let row = StatsRow { records: u64::MAX, bytes: u64::MAX, at: store.now(), ..StatsRow::default() };
         for n in 0..40 {
-            let batch = Batch { id: n.to_string(), rows: vec![row.clone(); 4] };
+            let batch = Batch { id: n.to_string(), rows: vec![row.clone(); 4], sent_bytes: None };
             store.ingest(&[batch], &[]).await.unwrap();
         }
         let now = store.now().secs();

@@ -25,7 +25,7 @@ fn row(service: &str, pattern: &str, at: Timestamp, records: u64, kept: u64) -> 
 }
 
 fn batch(id: &str, rows: Vec<StatsRow>) -> Batch {
-    Batch { id: id.into(), rows }
+    Batch { id: id.into(), rows, sent_bytes: None }
 }
 
 fn whole(sort: Sort) -> PatternQuery {
