@@ -7,7 +7,7 @@
 use super::check::Checker;
 use super::error::Problem;
 use crate::control_plane::config::{ControlConfig, Role};
-use crate::control_plane::controller::config::GeneratorConfig;
+use crate::control_plane::generator::config::GeneratorConfig;
 use crate::control_plane::store::config::engine_of;
 use crate::units::ByteSize;
 

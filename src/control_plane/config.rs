@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::config::ApiConfig;
-use super::controller::config::GeneratorConfig;
+use super::generator::config::GeneratorConfig;
 use super::store::config::StoreConfig;
 use crate::units::{Period, Secret};
 

@@ -4,7 +4,7 @@ use lipservice::config::ServiceConfig;
 use lipservice::control_plane::analysis::anomaly::config::AnomalyConfig;
 use lipservice::control_plane::api::config::ApiConfig;
 use lipservice::control_plane::config::FollowConfig;
-use lipservice::control_plane::controller::config::GeneratorConfig;
+use lipservice::control_plane::generator::config::GeneratorConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
 use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::data_plane::exporter::config::{DebugConfig, FileConfig, OtlpHttpConfig, PostHogConfig};

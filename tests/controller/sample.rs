@@ -35,7 +35,7 @@ fn traced(second: u64) -> Vec<(&'static str, LogRecord)> {
 }
 
 async fn stage(reservoir: ReservoirConfig) -> Stage {
-    let config = lipservice::control_plane::controller::config::GeneratorConfig { reservoir, ..generator() };
+    let config = lipservice::control_plane::generator::config::GeneratorConfig { reservoir, ..generator() };
     Stage::new(Wanted { generator: config, ..Wanted::default() }).await
 }
 
