@@ -4,11 +4,13 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin lipservice
+RUN cargo build --release --locked --bin lipservice && mkdir /state
 
 # glibc, root certificates, an unprivileged user (65532), nothing else.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /src/target/release/lipservice /usr/local/bin/lipservice
+# Where state_file and embedded stores go; a volume mounted here takes its owner over.
+COPY --from=build --chown=65532:65532 /state /var/lib/lipservice
 USER 65532:65532
 EXPOSE 4317 4318 8888 13133
 # Stop needs up to service.shutdown_timeout (25 s): give the container 30 s (docker run --stop-timeout 30).

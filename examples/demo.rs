@@ -26,7 +26,7 @@ mod books;
 #[expect(dead_code, reason = "its faults are for tests")]
 mod fake_llm;
 #[path = "../tests/support/fake_posthog/mod.rs"]
-#[expect(dead_code, reason = "its faults are for tests")]
+#[expect(dead_code, unused_imports, reason = "its faults are for tests")]
 mod fake_posthog;
 #[path = "support/gateway.rs"]
 #[expect(dead_code, reason = "what the process uses is for measure.rs")]

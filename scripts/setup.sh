@@ -33,6 +33,8 @@ python3 -c 'import ensurepip' 2>/dev/null || apt_install no-python-venv python3-
 apt_install npm nodejs npm
 # The servers that tests of the control plane start themselves. Debian keeps PostgreSQL's programs out of PATH.
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || apt_install postgres postgresql
+# Only the server's program: the service that the package would start is not needed.
+apt_install redis-server redis-server
 tests/clients/install.sh
 # A small language model for one test, which skips loudly without it.
 tests/llm/model/install.sh || echo "SKIPPED: no small language model" >&2

@@ -26,6 +26,7 @@ use tokio::time::Instant;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control_plane::api::ServeError;
+use crate::control_plane::cache::CacheError;
 use crate::control_plane::client::ClientError;
 use crate::control_plane::generator::llm::LlmError;
 use crate::control_plane::store::StoreError;
@@ -91,6 +92,9 @@ pub enum StartError {
     /// The control plane's API.
     #[error(transparent)]
     Api(#[from] ServeError),
+    /// The control plane's cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The language model that the loop asks.
     #[error(transparent)]
     Llm(#[from] LlmError),

@@ -138,3 +138,20 @@ fn batch_20_body_policies(bencher: Bencher<'_, '_>, records: usize) {
 fn batch_keep_all(bencher: Bencher<'_, '_>, records: usize) {
     consume(bencher, &pipeline("policies: []", 100.0), records);
 }
+
+/// Policies that look for words in the body, as people write them against noise; none matches. One by one (3, below the
+/// index), then by one search.
+#[divan::bench(args = [0, 3, 20, 200])]
+fn batch_word_policies(bencher: Bencher<'_, '_>, count: usize) {
+    let mut policies =
+        String::from("policies:\n- {id: all, name: all, log: {match: [{log_field: body, exists: true}], keep: 20%}}\n");
+    for i in 0..count {
+        let test = if i % 4 == 3 {
+            format!("regex: 'handler-{i} (took|waited)'")
+        } else {
+            format!("contains: 'handler-{i} '")
+        };
+        policies += &format!("- {{id: w{i}, name: w, log: {{match: [{{log_field: body, {test}}}], keep: none}}}}\n");
+    }
+    consume(bencher, &pipeline(&policies, 100.0), 512);
+}

@@ -12,14 +12,16 @@ mod time;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 
+use super::history::HistoryArgs;
 use super::input;
 use super::patterns::{is_closed_pipe, progress_bar};
 use super::send::severity;
+use super::simulate::prices;
 use super::visible::visible;
 use crate::clock::Clock;
 use crate::control_plane::analysis::report::{Collector, Message, Report};
@@ -45,7 +47,7 @@ enum Format {
 pub struct Args {
     /// The log: lines, CSV (with --body-column) or OTLP JSON, one request a line. `-` reads standard input.
     #[arg(long, value_name = "FILE")]
-    input: PathBuf,
+    input: Option<PathBuf>,
     /// Read FILE as CSV with a header and take the messages from this column.
     #[arg(long, value_name = "NAME")]
     body_column: Option<String>,
@@ -55,6 +57,17 @@ pub struct Args {
     /// Write to this file instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Prices as YAML or JSON, to show what patterns cost; PostHog's published ones with --from posthog.
+    #[arg(long, value_name = "FILE")]
+    prices: Option<PathBuf>,
+    /// From PostHog: only this service. Repeatable.
+    #[arg(long, value_name = "NAME", requires = "from")]
+    service: Vec<String>,
+    /// Configuration whose `posthog:` section applies.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    history: HistoryArgs,
 }
 
 /// Runs it.
@@ -62,13 +75,13 @@ pub struct Args {
 /// # Errors
 /// When the input cannot be read or is not what it was said to be, or the output cannot be written.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let (file, length) = input::open(&args.input)?;
-    let bar = progress_bar(length);
-    let report = analyze(bar.wrap_read(file), args.body_column.as_deref())
-        .with_context(|| format!("reading {}", args.input.display()));
-    bar.finish_and_clear();
-    let report = report?;
-    let title = args.input.file_name().map_or_else(|| "log".into(), |name| name.to_string_lossy());
+    let (mut report, title) = match &args.input {
+        Some(path) => (of_file(path, args.body_column.as_deref())?, file_name(path)),
+        None => (of_history(&args)?, "PostHog".into()),
+    };
+    if args.prices.is_some() || args.history.from.is_some() {
+        report.price(&prices(args.prices.as_deref())?);
+    }
     let written = match &args.output {
         Some(path) => {
             let file = File::create(path).with_context(|| format!("writing {}", path.display()))?;
@@ -80,6 +93,44 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Err(error) if is_closed_pipe(&error) => Ok(ExitCode::SUCCESS),
         written => written.map(|()| ExitCode::SUCCESS),
     }
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map_or_else(|| "log".into(), |name| name.to_string_lossy().into_owned())
+}
+
+fn of_file(path: &Path, column: Option<&str>) -> anyhow::Result<Report> {
+    let (file, length) = input::open(path)?;
+    let bar = progress_bar(length);
+    let report = analyze(bar.wrap_read(file), column).with_context(|| format!("reading {}", path.display()));
+    bar.finish_and_clear();
+    report
+}
+
+/// Fetches and analyses what PostHog holds.
+fn of_history(args: &Args) -> anyhow::Result<Report> {
+    let fetched = args.history.fetch(args.config.as_ref(), &args.service, true)?;
+    eprintln!("lipservice: {}", fetched.summary().replace('\n', "\nlipservice: "));
+    let requests = fetched.history.requests().context("reading what was fetched")?;
+    let mut collector = Collector::new();
+    input::for_each_record(requests.map(|request| request.map_err(anyhow::Error::from)), &mut |message| {
+        collect(&mut collector, &message, None);
+        Ok(())
+    })?;
+    let mut report = collector.finish();
+    if let Some(sample) = fetched.history.sample {
+        report.extrapolate(sample);
+    }
+    Ok(report)
+}
+
+fn collect(collector: &mut Collector, message: &input::Message<'_>, times: Option<&mut Times>) {
+    let (band, time) = message.stated.unwrap_or_else(|| {
+        let guessed = severity::guess(message.text).number;
+        (Band::of(u8::try_from(guessed).unwrap_or(0), b""), times.and_then(|times| times.read(message.text)))
+    });
+    let input::Message { signature, template, text, bytes, .. } = *message;
+    collector.add(&Message { signature, template, text, band, time, bytes });
 }
 
 fn write(report: &Report, format: Format, title: &str, mut out: impl Write) -> anyhow::Result<()> {
@@ -103,15 +154,7 @@ fn analyze(mut input: impl Read, column: Option<&str>) -> anyhow::Result<Report>
     let mut collector = Collector::new();
     let whole = BufReader::with_capacity(1 << 16, io::Cursor::new(head).chain(input));
     input::for_each(whole, column, &mut |message| {
-        let (band, time) = match message.stated {
-            Some((band, time)) => (band, time),
-            None => {
-                let guessed = severity::guess(message.text).number;
-                (Band::of(u8::try_from(guessed).unwrap_or(0), b""), times.read(message.text))
-            }
-        };
-        let input::Message { signature, template, text, .. } = message;
-        collector.add(&Message { signature, template, text, band, time });
+        collect(&mut collector, &message, Some(&mut times));
         Ok(())
     })?;
     Ok(collector.finish())

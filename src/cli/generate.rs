@@ -87,7 +87,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let settings = args.replay.settings()?;
     let order = args.order()?;
     let scorer = args.scorer()?;
-    let mut run = |policy, human| replay(&args.input, &settings, policy, human);
+    let traffic = args.input.traffic(args.replay.config.as_ref())?;
+    let mut run = |policy, human| replay(&traffic, &settings, policy, human);
     let draft = Draft::begin(order.clone(), &settings, None, &mut run)?;
     let facts = draft.facts(&|candidate| Flags { is_new: draft.is_late(candidate), is_anomalous: false });
     let (worths, status) = match scorer {

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, Read};
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use bytes::Bytes;
 use csv_core::{ReadFieldResult, Reader};
 
 use crate::clock::UnixNanos;
@@ -37,6 +38,8 @@ pub struct Message<'a> {
     pub text: &'a [u8],
     /// Severity and time (if given) of a record; a line has them in its text, if at all.
     pub stated: Option<(Band, Option<UnixNanos>)>,
+    /// Length as OTLP protobuf without the blocks around it; of a line, its text.
+    pub bytes: u64,
 }
 
 /// Opens a file, or standard input for `-`. Returns its length too, where it has one.
@@ -82,9 +85,25 @@ struct Signing<'v> {
 }
 
 impl Signing<'_> {
+    /// Every record of a request.
+    fn records(&mut self, request: &[u8], index: &LogIndex) -> anyhow::Result<()> {
+        let mut scratch = Vec::new();
+        for i in 0..index.records.len() {
+            let record = index.record(request, i);
+            let signature = self.signer.sign(record);
+            let template = self.signer.last_template();
+            let band = Band::of(record.span.severity_number, record.severity_text());
+            let stated = Some((band, Some(record.span.time_unix_nano).filter(|time| *time > 0)));
+            let (text, bytes) = (text::of_record(record, &mut scratch), record.span.field.len() as u64);
+            (self.visit)(Message { signature, template, text, stated, bytes })?;
+        }
+        Ok(())
+    }
+
     fn text(&mut self, text: &[u8]) -> anyhow::Result<()> {
         let signature = self.signer.sign_text(text);
-        (self.visit)(Message { signature, template: self.signer.last_template(), text, stated: None })
+        let bytes = text.len() as u64;
+        (self.visit)(Message { signature, template: self.signer.last_template(), text, stated: None, bytes })
     }
 }
 
@@ -128,15 +147,25 @@ fn otlp(mut input: impl BufRead, signing: &mut Signing<'_>) -> anyhow::Result<()
         }
         let request = json::decode(&line).map_err(|error| anyhow::anyhow!("line {number} is no OTLP JSON: {error}"))?;
         index.read(&request).map_err(|error| anyhow::anyhow!("line {number} is no OTLP JSON: {error}"))?;
-        let mut scratch = Vec::new();
-        for i in 0..index.records.len() {
-            let record = index.record(&request, i);
-            let signature = signing.signer.sign(record);
-            let template = signing.signer.last_template();
-            let band = Band::of(record.span.severity_number, record.severity_text());
-            let stated = Some((band, Some(record.span.time_unix_nano).filter(|time| *time > 0)));
-            (signing.visit)(Message { signature, template, text: text::of_record(record, &mut scratch), stated })?;
-        }
+        signing.records(&request, &index)?;
+    }
+    Ok(())
+}
+
+/// Calls `visit` with every record of OTLP requests.
+///
+/// # Errors
+/// When a request cannot be read, or `visit` fails.
+pub fn for_each_record(
+    requests: impl Iterator<Item = anyhow::Result<Bytes>>,
+    visit: &mut dyn FnMut(Message<'_>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut signing = Signing { signer: Signer::default(), visit };
+    let mut index = LogIndex::default();
+    for request in requests {
+        let request = request?;
+        index.read(&request).context("a request that was fetched cannot be read")?;
+        signing.records(&request, &index)?;
     }
     Ok(())
 }

@@ -7,6 +7,8 @@
 mod analyze;
 mod config_args;
 mod generate;
+mod health;
+mod history;
 mod input;
 mod patterns;
 mod policy;
@@ -43,7 +45,7 @@ enum Command {
     /// Print the configuration as it takes effect, defaults filled in and secrets hidden.
     PrintConfig(print_config::Args),
     /// Show patterns, frequencies over time and anomalies of a log file.
-    Analyze(analyze::Args),
+    Analyze(Box<analyze::Args>),
     /// Show the patterns of a log file.
     Patterns(patterns::Args),
     /// Work with sampling policies.
@@ -53,9 +55,11 @@ enum Command {
     /// Write a sampling policy for recorded traffic and a budget.
     Generate(Box<generate::Args>),
     /// Replay recorded traffic under a policy and report what would be kept and lost.
-    Simulate(simulate::Args),
+    Simulate(Box<simulate::Args>),
     /// Print the signature of each line of standard input.
     Signature(signature::Args),
+    /// Ask a process on this machine whether it is ready: for images without a shell.
+    Health(health::Args),
     /// Print what runs and which policies it enforces.
     Status(status::Args),
     /// Make, list and revoke tokens of the API.
@@ -70,13 +74,14 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
         Command::PrintConfig(args) => print_config::run(args),
-        Command::Analyze(args) => analyze::run(args),
+        Command::Analyze(args) => analyze::run(*args),
         Command::Patterns(args) => patterns::run(args),
         Command::Policy(args) => policy::run(args),
         Command::Send(args) => send::run(*args),
         Command::Generate(args) => generate::run(*args),
-        Command::Simulate(args) => simulate::run(args),
+        Command::Simulate(args) => simulate::run(*args),
         Command::Signature(args) => signature::run(args),
+        Command::Health(args) => health::run(args),
         Command::Status(args) => status::run(args),
         Command::Token(args) => token::run(args),
         Command::Top(args) => top::run(args),
@@ -90,7 +95,20 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Text from elsewhere, without what a terminal would obey.
+/// Text from elsewhere: what a terminal would obey, and marks that hide or reorder text, as U+FFFD.
 fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if visible::visible(c) == Some(c) { c } else { '\u{fffd}' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_elsewhere_neither_steers_nor_reorders_nor_hides() {
+        assert_eq!(
+            printable("a\u{1b}[2J\tb\u{202e}c\u{200b}d\u{feff}é日"),
+            "a\u{fffd}[2J\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}é日"
+        );
+    }
 }

@@ -8,6 +8,7 @@
 mod apply;
 mod documents;
 mod explain;
+mod rollout;
 mod versions;
 
 use std::fs::File;
@@ -52,6 +53,8 @@ enum Command {
     Activate(versions::ActivateArgs),
     /// Put an earlier version in force again.
     Rollback(versions::RollbackArgs),
+    /// Put a version in force step by step, and back by itself when it does not do what was predicted.
+    Rollout(rollout::Args),
     /// Say of every rule why it is there.
     Explain(explain::Args),
 }
@@ -104,6 +107,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         Command::History(args) => versions::history(args),
         Command::Activate(args) => versions::activate(args),
         Command::Rollback(args) => versions::roll_back(args),
+        Command::Rollout(args) => rollout::run(args),
         Command::Explain(args) => explain::run(&args),
     }
 }

@@ -1,4 +1,4 @@
-//! Recorded traffic as OTLP requests: lines of text, OTLP JSON lines, or OTLP protobuf.
+//! Recorded traffic as OTLP requests: lines of text, OTLP JSON lines, OTLP protobuf, or what PostHog holds.
 //!
 //! Purpose: what `simulate`, `generate` and `cost` replay, one request at a time.
 //! Promises: memory is bounded by the longest request; the same file gives the same requests; lines without a time are
@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 
+use super::history::{Fetched, HistoryArgs};
 use super::send::severity::{guess, leading_time};
 use crate::clock::UnixNanos;
 use crate::data_plane::view::encode::{Header, RESOURCE_ATTRIBUTE, RecordBuilder, resource_logs, string_attribute};
@@ -47,33 +48,87 @@ pub enum Content {
 pub struct InputArgs {
     /// Recorded traffic: lines of text, OTLP JSON (one request a line) or OTLP protobuf.
     #[arg(long, value_name = "FILE")]
-    pub input: PathBuf,
+    pub input: Option<PathBuf>,
     /// What the file holds.
     #[arg(long, value_enum, default_value = "auto")]
     pub input_format: Content,
-    /// `service.name` of lines of text.
-    #[arg(long, value_name = "NAME", default_value = "unknown_service")]
-    pub service: String,
+    /// `service.name` of lines of text; from PostHog, only this service (repeatable).
+    #[arg(long, value_name = "NAME")]
+    pub service: Vec<String>,
     /// Records per second of lines that do not begin with a time.
     #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
     pub records_per_second: u32,
+    #[command(flatten)]
+    pub history: HistoryArgs,
+}
+
+/// Traffic that can be read as often as needed.
+pub enum Traffic {
+    /// A file.
+    File(Box<InputArgs>, PathBuf),
+    /// What PostHog held.
+    PostHog(Fetched),
+}
+
+impl Traffic {
+    /// Reads it from its start.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn requests(&self) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Bytes>>>> {
+        Ok(match self {
+            Traffic::File(args, path) => Box::new(args.open(path)?),
+            Traffic::PostHog(fetched) => {
+                let path = fetched.history.spool.clone();
+                let requests = fetched.history.requests().with_context(|| format!("reading {}", path.display()))?;
+                Box::new(requests.map(|request| request.map_err(anyhow::Error::from)))
+            }
+        })
+    }
+
+    /// For messages.
+    pub fn name(&self) -> String {
+        match self {
+            Traffic::File(_, path) => path.display().to_string(),
+            Traffic::PostHog(_) => "PostHog's logs".into(),
+        }
+    }
 }
 
 impl InputArgs {
+    /// The traffic; fetches it if it is elsewhere. `config` is the file that was named for settings.
+    ///
+    /// # Errors
+    /// When it cannot be fetched.
+    pub fn traffic(&self, config: Option<&PathBuf>) -> anyhow::Result<Traffic> {
+        match &self.input {
+            Some(path) => Ok(Traffic::File(Box::new(self.clone()), path.clone())),
+            None => {
+                let fetched = self.history.fetch(config, &self.service, false)?;
+                eprintln!("lipservice: {}", fetched.summary().replace('\n', "\nlipservice: "));
+                Ok(Traffic::PostHog(fetched))
+            }
+        }
+    }
+
     /// Opens the file from its start.
     ///
     /// # Errors
     /// When it cannot be opened or read.
-    pub fn open(&self) -> anyhow::Result<Requests> {
-        let file = File::open(&self.input).with_context(|| format!("opening {}", self.input.display()))?;
+    fn open(&self, path: &Path) -> anyhow::Result<Requests> {
+        if self.service.len() > 1 {
+            bail!("a file of lines has one service: give --service once");
+        }
+        let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let mut input = BufReader::with_capacity(1 << 18, file);
-        let head = input.fill_buf().with_context(|| format!("reading {}", self.input.display()))?;
+        let head = input.fill_buf().with_context(|| format!("reading {}", path.display()))?;
         let content = match self.input_format {
-            Content::Auto => content_of(&head[..head.len().min(HEAD_BYTES)], &self.input),
+            Content::Auto => content_of(&head[..head.len().min(HEAD_BYTES)], path),
             given => given,
         };
         let mut resource = Vec::new();
-        string_attribute(&mut resource, RESOURCE_ATTRIBUTE, "service.name", self.service.as_bytes());
+        let service = self.service.first().map_or("unknown_service", String::as_str);
+        string_attribute(&mut resource, RESOURCE_ATTRIBUTE, "service.name", service.as_bytes());
         Ok(Requests {
             input,
             content,
@@ -238,12 +293,19 @@ mod tests {
     use crate::data_plane::view::LogIndex;
     use std::io::Write;
 
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        input: InputArgs,
+    }
+
     fn requests(content: &[u8]) -> Vec<anyhow::Result<Bytes>> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
-        let (input, service) = (file.path().to_owned(), "shop".into());
-        let args = InputArgs { input, input_format: Content::Auto, service, records_per_second: 10 };
-        args.open().unwrap().collect()
+        let path = file.path().to_str().unwrap();
+        let args = ["x", "--input", path, "--service", "shop", "--records-per-second", "10"];
+        let args = <Command as clap::Parser>::parse_from(args).input;
+        args.traffic(None).unwrap().requests().unwrap().collect()
     }
 
     fn records(requests: &[anyhow::Result<Bytes>]) -> Vec<usize> {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
+use super::visible::visible;
 use crate::data_plane::signature::Signer;
 use crate::data_plane::signature::mask::Variable;
 
@@ -51,10 +52,10 @@ fn sign_lines(mut input: impl BufRead, mut output: impl Write, explain: bool) ->
     output.flush()
 }
 
-/// Bytes of a log for a terminal: control characters as escapes.
+/// Bytes of a log for a terminal: control characters and marks that hide or reorder text as escapes.
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+    text.chars().map(|c| if visible(c) == Some(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
 
 /// Reads one line without its end, at most [`MAX_LINE_BYTES`] of it; `false` at the end of the input.
@@ -95,11 +96,11 @@ mod tests {
 
     #[test]
     fn explain_names_the_rule_of_each_variable() {
-        let text = print(b"took 12 ms for user ann at='\x1b[1m'", true);
+        let text = print(b"took 12 ms for user ann at='\x1b[1m\xe2\x80\xae'", true);
         let text = String::from_utf8(text).unwrap();
         let (template, rules) = text.split_once('\n').unwrap();
         assert!(template.ends_with("\ttook <*> for user <*> at=<*>"), "{template}");
-        assert_eq!(rules, "\tdigits\t12\n\tunit\tms\n\tuser\tann\n\tvalue\t'\\u{1b}[1m'\n");
+        assert_eq!(rules, "\tdigits\t12\n\tunit\tms\n\tuser\tann\n\tvalue\t'\\u{1b}[1m\\u{202e}'\n");
     }
 
     #[test]

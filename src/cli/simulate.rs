@@ -15,11 +15,12 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::requests::InputArgs;
+use super::requests::{InputArgs, Traffic};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control_plane::insights::Prices;
 use crate::control_plane::replay::{Outcome, Replay, Report, Settings};
+use crate::data_plane::exporter::config::ExporterConfig;
 use crate::data_plane::policy::{CompiledPolicy, Document, load};
 
 /// Exit status when a check fails.
@@ -46,7 +47,8 @@ pub struct Args {
 /// How traffic is replayed and priced.
 #[derive(Clone, Debug, clap::Args)]
 pub struct ReplayArgs {
-    /// Gateway configuration whose sampler settings apply (windows, floor, summaries); defaults without it.
+    /// Gateway configuration whose settings apply: the sampler's (windows, floor, summaries), the batches of its PostHog
+    /// exporter, and posthog: with --from posthog. Defaults without it.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Seed of the randomness of records without a trace id.
@@ -75,7 +77,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     for problem in policy.problems() {
         eprintln!("lipservice: warning: {problem} (this policy does not apply; the others do)");
     }
-    let outcome = replay(&args.input, &settings, policy, CompiledPolicy::default())?;
+    let traffic = args.input.traffic(args.replay.config.as_ref())?;
+    let outcome = replay(&traffic, &settings, policy, CompiledPolicy::default())?;
     let report = Report::of(&outcome, &prices);
     let text = match args.format {
         Format::Json => serde_json::to_string_pretty(&report)? + "\n",
@@ -86,16 +89,16 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if report.checks.pass() { ExitCode::SUCCESS } else { ExitCode::from(CHECK_FAILED) })
 }
 
-/// Replays a file.
+/// Replays traffic.
 pub fn replay(
-    input: &InputArgs,
+    traffic: &Traffic,
     settings: &Settings,
     policy: CompiledPolicy,
     human: CompiledPolicy,
 ) -> anyhow::Result<Outcome> {
     let mut replay = Replay::new(settings, policy, human);
-    let place = || format!("reading {}", input.input.display());
-    for request in input.open()? {
+    let place = || format!("reading {}", traffic.name());
+    for request in traffic.requests()? {
         replay.feed(request.with_context(place)?).with_context(place)?;
     }
     replay.finish().context("reading back what the pipeline wrote")
@@ -132,6 +135,13 @@ impl ReplayArgs {
     pub fn settings(&self) -> anyhow::Result<Settings> {
         let mut settings = Settings { seed: self.seed, ..Settings::default() };
         if let Some(config) = self.loaded()? {
+            // Bodies are billed as the exporter makes them.
+            if let Some(batch) = config.logs_exporters.iter().find_map(|(_, exporter)| match exporter {
+                ExporterConfig::PostHog(posthog) => Some(&posthog.batch),
+                _ => None,
+            }) {
+                settings.batch = batch.clone();
+            }
             settings.sampler = config.sampler.unwrap_or_default();
         }
         // What a file holds is not bounded by what a gateway's memory is sized for.
@@ -144,8 +154,16 @@ impl ReplayArgs {
     /// # Errors
     /// When the file cannot be read or has unknown keys.
     pub fn prices(&self) -> anyhow::Result<Prices> {
-        let Some(path) = &self.prices else { return Ok(Prices::default()) };
-        let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        serde_saphyr::from_str(&text).with_context(|| format!("{} does not hold prices", path.display()))
+        prices(self.prices.as_deref())
     }
+}
+
+/// The prices in a file; PostHog's published ones without it.
+///
+/// # Errors
+/// When the file cannot be read or has unknown keys.
+pub fn prices(path: Option<&Path>) -> anyhow::Result<Prices> {
+    let Some(path) = path else { return Ok(Prices::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("{} does not hold prices", path.display()))
 }

@@ -12,27 +12,31 @@ use serde::de::DeserializeOwned;
 use super::error::{Problem, Warning, suggest};
 use super::node::{Node, Value, join};
 use super::service::{PipelineConfig, ServiceConfig};
-use super::{Config, check, de, llm};
+use super::{Config, check, de, llm, posthog};
 use crate::control_plane::analysis::anomaly::config::AnomalyConfig;
 use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::generator::llm::config::LlmConfig;
+use crate::control_plane::posthog::config::ReadConfig;
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
 use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig};
 
 /// The sections of a file.
-pub const SECTIONS: [&str; 12] = [
+pub const SECTIONS: [&str; 15] = [
     "receivers",
     "processors",
     "exporters",
     "extensions",
     "anomalies",
     "llm",
+    "posthog",
     "service",
     "role",
     "api",
     "store",
+    "rollout",
+    "cache",
     "generator",
     "control_plane",
 ];
@@ -114,10 +118,12 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
         extensions: read_components(root, "extensions", EXTENSIONS, errors),
     };
     let scoring: LlmConfig = root.get("llm").and_then(|node| de::read(node, errors)).unwrap_or_default();
+    let reading: ReadConfig = root.get("posthog").and_then(|node| de::read(node, errors)).unwrap_or_default();
     drop_echoes(errors, substituted);
     let read = errors.len();
     check::components(&components, errors);
     llm::check(&scoring, root, errors);
+    posthog::check(&reading, root, errors);
     drop_echoes(errors, read);
     let service: Option<ServiceConfig> = match root.get("service") {
         Some(node) => de::read(node, errors),
@@ -134,7 +140,7 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
     check::anomalies(&anomalies, errors);
     drop_echoes(errors, read);
     let mut linker =
-        Linker { components: &components, errors, control, anomalies, llm: scoring, used: BTreeSet::new() };
+        Linker { components: &components, errors, control, anomalies, llm: scoring, reading, used: BTreeSet::new() };
     let config = linker.link(&service);
     let used = linker.used;
     let mut warnings = unused(&components, &used);
@@ -155,6 +161,8 @@ fn control(root: &Node, errors: &mut Vec<Problem>) -> ControlConfig {
         role: section(root, "role", errors).unwrap_or_default(),
         api: section(root, "api", errors),
         store: section(root, "store", errors).unwrap_or_default(),
+        rollout: section(root, "rollout", errors).unwrap_or_default(),
+        cache: section(root, "cache", errors).unwrap_or_default(),
         generator: section(root, "generator", errors),
         follow: section(root, "control_plane", errors).unwrap_or_default(),
     };
@@ -214,6 +222,7 @@ struct Linker<'a> {
     control: ControlConfig,
     anomalies: AnomalyConfig,
     llm: LlmConfig,
+    reading: ReadConfig,
     /// Paths of the components in use.
     used: BTreeSet<String>,
 }
@@ -276,6 +285,7 @@ impl Linker<'_> {
             health,
             anomalies: self.anomalies.clone(),
             llm: self.llm.clone(),
+            posthog: self.reading.clone(),
             control: self.control.clone(),
             telemetry: service.telemetry.clone(),
             shutdown_timeout: service.shutdown_timeout,

@@ -347,6 +347,7 @@ fn bearer_token_auth(mut check: Checker<'_>, config: &BearerTokenAuthConfig) {
 /// Looks whether the files and directories that the configuration names can be read.
 pub fn check_files(config: &Config) -> Vec<Problem> {
     let mut files: Vec<(String, Option<&String>)> = super::llm::files(&config.llm);
+    files.extend(super::posthog::files(&config.posthog));
     let mut add = |path: String, file| files.push((path, file));
     for (id, receiver) in &config.receivers {
         let grpc = receiver.protocols.grpc.as_ref().and_then(|grpc| grpc.tls.as_ref());

@@ -1,4 +1,4 @@
-//! The meaning of the control plane's settings: `role`, `api`, `store`, `control_plane`.
+//! The meaning of the control plane's settings: `role`, `api`, `store`, `cache`, `rollout`, `control_plane`.
 //!
 //! Purpose: refuse what would fail or surprise later.
 //! Promises: reports every fault; pure.
@@ -6,8 +6,10 @@
 
 use super::check::Checker;
 use super::error::Problem;
+use crate::control_plane::cache::config::is_redis;
 use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::generator::config::GeneratorConfig;
+use crate::control_plane::rollout::config::RolloutConfig;
 use crate::control_plane::store::config::engine_of;
 use crate::units::ByteSize;
 
@@ -76,6 +78,12 @@ pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
     check.period("audit", retention.audit);
     check.require(retention.medium >= retention.fine, "medium", "less than fine", "give at least fine");
     check.require(retention.coarse >= retention.medium, "coarse", "less than medium", "give at least medium");
+    rollout(&config.rollout, errors);
+    if let Some(url) = &config.cache.url {
+        let mut check = Checker::new("cache", errors);
+        let hint = "write redis://:${env:REDIS_PASSWORD}@host:6379/0, or rediss:// for TLS";
+        check.require(is_redis(url.expose()), "url", "not a URL of a Redis server", hint);
+    }
     if config.role == Role::Gateway {
         let mut check = Checker::new("control_plane", errors);
         check.http_url("endpoint", &config.follow.endpoint);
@@ -85,4 +93,24 @@ pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
             errors.push(Problem::new("api", "role: gateway serves no API", hint));
         }
     }
+}
+
+fn rollout(config: &RolloutConfig, errors: &mut Vec<Problem>) {
+    let mut check = Checker::new("rollout", errors);
+    check.period("max_wait", config.max_wait);
+    check.require(config.ttl >= config.max_wait, "ttl", "less than max_wait", "give at least max_wait");
+    let tolerance = "give a part, such as 0.25 for a quarter";
+    check.require(config.tolerance > 0.0 && config.tolerance.is_finite(), "tolerance", "not above 0", tolerance);
+    let longest = |duration| duration <= config.max_wait;
+    let hint = "give at most max_wait";
+    for (stage, duration) in [("shadow", config.shadow.duration), ("live", config.live.duration)] {
+        check.below(stage).require(longest(duration), "duration", "more than max_wait", hint);
+    }
+    let mut check = check.below("canary");
+    check.require(longest(config.canary.duration), "duration", "more than max_wait", hint);
+    let shares = &config.canary.percentages;
+    let ascend = shares.windows(2).all(|pair| pair[0] < pair[1]);
+    let within = shares.iter().all(|share| *share > 0.0 && *share < 100.0);
+    let hint = "give percentages above 0 and below 100, ascending, such as [5, 25, 50]";
+    check.require(ascend && within && shares.len() <= 20, "percentages", "no ascending shares", hint);
 }

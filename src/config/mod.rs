@@ -14,6 +14,7 @@ mod error;
 mod llm;
 mod merge;
 mod node;
+mod posthog;
 mod render;
 mod service;
 mod substitute;
@@ -33,6 +34,7 @@ pub use substitute::Env;
 use crate::control_plane::analysis::anomaly::config::AnomalyConfig;
 use crate::control_plane::config::ControlConfig;
 use crate::control_plane::generator::llm::config::LlmConfig;
+use crate::control_plane::posthog::config::ReadConfig;
 use crate::data_plane::exporter::config::{ExporterConfig, OtlpHttpConfig};
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
 use crate::data_plane::sampler::config::SamplerConfig;
@@ -67,7 +69,9 @@ pub struct Config {
     pub anomalies: AnomalyConfig,
     /// Who scores what patterns are worth: nobody but statistics, unless `llm:` says otherwise.
     pub llm: LlmConfig,
-    /// `role`, `api`, `store`, `control_plane`.
+    /// `posthog:`, reading back.
+    pub posthog: ReadConfig,
+    /// `role`, `api`, `store`, `cache`, `rollout`, `control_plane`.
     pub control: ControlConfig,
     /// Own logs and metrics.
     pub telemetry: TelemetryConfig,

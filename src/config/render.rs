@@ -12,6 +12,7 @@ use super::Config;
 use super::service::{PipelineConfig, ServiceConfig};
 use crate::control_plane::config::Role;
 use crate::control_plane::generator::llm::config::LlmConfig;
+use crate::control_plane::posthog::config::ReadConfig;
 use crate::data_plane::exporter::config::ExporterConfig;
 
 /// As YAML.
@@ -70,6 +71,9 @@ fn tree(config: &Config) -> Value {
     if config.llm != LlmConfig::default() {
         tree.insert("llm".into(), value(&config.llm));
     }
+    if config.posthog != ReadConfig::default() {
+        tree.insert("posthog".into(), value(&config.posthog));
+    }
     tree.insert("service".into(), value(&service));
     control(config, &mut tree);
     Value::Object(tree)
@@ -86,6 +90,8 @@ fn control(config: &Config, tree: &mut Map<String, Value>) {
     }
     if control.api.is_some() || control.role == Role::ControlPlane {
         tree.insert("store".into(), value(&control.store));
+        tree.insert("rollout".into(), value(&control.rollout));
+        tree.insert("cache".into(), value(&control.cache));
     }
     if let Some(generator) = &control.generator {
         tree.insert("generator".into(), value(generator));

@@ -3,13 +3,14 @@
 //! Purpose: join the active versions of all services (or of all and one) into a document of `spec/policy.md`.
 //! Promises: a pure function of the active versions; the policies of a service match its records alone and their ids
 //! begin with its name, so that services cannot meet; what a program wrote says so; what expires carries the time itself,
-//! so that it ends without a control plane too.
+//! so that it ends without a control plane too; a version on trial is for gateways alone.
 //! Never: compiles or judges a policy.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::store::{ActiveVersion, GENERATED, GLOBAL, Timestamp, VersionOrigin, digest_of};
+use super::rollout::Offer;
+use super::store::{ActiveVersion, GENERATED, GLOBAL, Timestamp, Version, VersionOrigin, digest_of};
 use crate::data_plane::policy::parse_timestamp;
 
 /// A document in force.
@@ -23,8 +24,8 @@ pub struct Bundle {
     pub policies: usize,
 }
 
-/// The document for `service`, or without one for all services.
-pub fn bundle(active: &[ActiveVersion], service: Option<&str>) -> Bundle {
+/// The document for `service`, or without one for all services; that has the version on trial too, if there is one.
+pub fn bundle(active: &[ActiveVersion], offer: Option<&Offer>, service: Option<&str>) -> Bundle {
     let (mut policies, mut patterns) = (Vec::new(), Vec::new());
     for entry in active {
         let version = &entry.version;
@@ -34,23 +35,34 @@ pub fn bundle(active: &[ActiveVersion], service: Option<&str>) -> Bundle {
         }
         // Patterns are the same for all services; the same one twice is one.
         patterns.extend(version.document.get("patterns").and_then(Value::as_array).into_iter().flatten().cloned());
-        if let Some(list) = version.document.get("policies").and_then(Value::as_array) {
-            policies.extend(list.iter().map(|policy| {
-                let mut policy = policy.clone();
-                restrict(&mut policy, &version.service);
-                mark(&mut policy, version.origin, version.expires_at);
-                policy
-            }));
-        }
+        policies.extend(policies_of(version));
     }
     let count = policies.len();
     let mut tree = json!({ "policies": policies });
     if !patterns.is_empty() {
         tree["patterns"] = Value::Array(patterns);
     }
+    if let Some(offer) = offer.filter(|_| service.is_none()) {
+        let same = active.iter().filter(|entry| entry.version.service == offer.version.service);
+        let ids = same.flat_map(|entry| policies_of(&entry.version));
+        let ids = ids.filter_map(|policy| policy.get("id").and_then(Value::as_str).map(str::to_owned));
+        tree["extension_configs"] = offer.write(policies_of(&offer.version), ids.collect());
+    }
     let hash = digest_of(&tree.to_string())[..32].to_owned();
     tree["hash"] = hash.clone().into();
     Bundle { hash, body: tree.to_string().into(), policies: count }
+}
+
+/// The policies of a version as gateways and SDKs get them.
+fn policies_of(version: &Version) -> Vec<Value> {
+    let list = version.document.get("policies").and_then(Value::as_array);
+    let made = |policy: &Value| {
+        let mut policy = policy.clone();
+        restrict(&mut policy, &version.service);
+        mark(&mut policy, version.origin, version.expires_at);
+        policy
+    };
+    list.into_iter().flatten().map(made).collect()
 }
 
 /// Lets a policy match the records of its service alone, under an id no other service has.
@@ -114,18 +126,18 @@ mod tests {
             active("b", human, None, json!([policy("p")])),
         ];
         let ids = |service| {
-            let body: Value = serde_json::from_slice(&bundle(&all, service).body).unwrap();
+            let body: Value = serde_json::from_slice(&bundle(&all, None, service).body).unwrap();
             let policies = body["policies"].as_array().unwrap().iter();
             policies.map(|policy| policy["id"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(ids(None), ["g", "a/p", "b/p"]);
         assert_eq!(ids(Some("a")), ["g", "a/p"]);
         assert_eq!(ids(Some("c")), ["g"]);
-        let body: Value = serde_json::from_slice(&bundle(&all, Some("a")).body).unwrap();
+        let body: Value = serde_json::from_slice(&bundle(&all, None, Some("a")).body).unwrap();
         assert_eq!(body["policies"][1]["log"]["match"][1]["equals"], "a");
         assert_eq!(body["policies"][0], policy("g"));
-        assert_ne!(bundle(&all, None).hash, bundle(&all, Some("a")).hash);
-        assert_eq!(bundle(&all, Some("c")), bundle(&all[..1], None));
+        assert_ne!(bundle(&all, None, None).hash, bundle(&all, None, Some("a")).hash);
+        assert_eq!(bundle(&all, None, Some("c")), bundle(&all[..1], None, None));
     }
 
     #[test]
@@ -142,7 +154,7 @@ mod tests {
             if let Some(own) = own {
                 one["expires_at"] = own.into();
             }
-            let bundle = bundle(&[active("", VersionOrigin::Generated, version, json!([one]))], None);
+            let bundle = bundle(&[active("", VersionOrigin::Generated, version, json!([one]))], None, None);
             let body: Value = serde_json::from_slice(&bundle.body).unwrap();
             assert_eq!(body["policies"][0]["origin"], "generated");
             assert_eq!(body["policies"][0].get("expires_at").and_then(Value::as_str), expected);

@@ -7,7 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::api::config::ApiConfig;
+use super::cache::config::CacheConfig;
 use super::generator::config::GeneratorConfig;
+use super::rollout::RolloutConfig;
 use super::store::config::StoreConfig;
 use crate::units::{Period, Secret};
 
@@ -33,6 +35,10 @@ pub struct ControlConfig {
     pub api: Option<ApiConfig>,
     /// `store:`
     pub store: StoreConfig,
+    /// `rollout:`
+    pub rollout: RolloutConfig,
+    /// `cache:`
+    pub cache: CacheConfig,
     /// `generator:`; no policy is written without it.
     pub generator: Option<GeneratorConfig>,
     /// `control_plane:`, for `role: gateway`.

@@ -1,8 +1,9 @@
 //! What the API answers from memory: the policies in force and the tokens.
 //!
 //! Purpose: keep a copy of what is asked for often, and wake those who wait for a change.
-//! Promises: a change made here is seen at once, one made by another process within [`POLL`]; while the store is away
-//! the last copy stays; each change wakes every waiter once.
+//! Promises: a change made here is seen at once, one made by another process within [`POLL`], or at once with a cache; what
+//! is in force is what the store says, with or without a cache; while the store is away the last copy stays; each change
+//! wakes every waiter once.
 //! Never: writes.
 
 use std::collections::HashMap;
@@ -15,7 +16,9 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use super::bundle::{Bundle, bundle};
-use super::store::{ActiveVersion, Revisions, Store, StoreError, Timestamp, Token};
+use super::cache::Cache;
+use super::rollout::{Offer, Rollout};
+use super::store::{ActiveVersion, Revisions, Store, StoreError, Timestamp, Token, document_from};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{MetricSink, MetricSource};
 
@@ -29,15 +32,17 @@ const MAX_BUNDLES: usize = 10_000;
 pub struct View {
     /// Everything in force.
     pub active: Vec<ActiveVersion>,
+    /// The version on trial beside it.
+    pub offer: Option<Offer>,
     bundles: DashMap<Option<String>, Arc<Bundle>>,
     revision: Option<u64>,
     next_expiry: Option<Timestamp>,
 }
 
 impl View {
-    fn new(active: Vec<ActiveVersion>, revision: u64) -> Self {
+    fn new(active: Vec<ActiveVersion>, offer: Option<Offer>, revision: u64) -> Self {
         let next_expiry = active.iter().filter_map(|entry| entry.version.expires_at).min();
-        View { active, bundles: DashMap::new(), revision: Some(revision), next_expiry }
+        View { active, offer, bundles: DashMap::new(), revision: Some(revision), next_expiry }
     }
 
     /// The document for a service, or for all.
@@ -48,7 +53,7 @@ impl View {
         if let Some(found) = self.bundles.get(&key) {
             return Arc::clone(&found);
         }
-        let made = Arc::new(bundle(&self.active, key.as_deref()));
+        let made = Arc::new(bundle(&self.active, self.offer.as_ref(), key.as_deref()));
         if self.bundles.len() < MAX_BUNDLES {
             self.bundles.insert(key, Arc::clone(&made));
         }
@@ -79,6 +84,7 @@ impl Tokens {
 #[derive(Debug)]
 pub struct Mirror {
     store: Store,
+    cache: Option<Arc<Cache>>,
     view: ArcSwap<View>,
     tokens: ArcSwap<Tokens>,
     changed: watch::Sender<u64>,
@@ -92,8 +98,17 @@ impl Mirror {
     /// # Errors
     /// When the store does not answer.
     pub async fn new(store: Store) -> Result<Arc<Mirror>, StoreError> {
+        Mirror::with_cache(store, None).await
+    }
+
+    /// A copy of the store as it is now, of a process that shares a cache with others.
+    ///
+    /// # Errors
+    /// When the store does not answer.
+    pub async fn with_cache(store: Store, cache: Option<Arc<Cache>>) -> Result<Arc<Mirror>, StoreError> {
         let mirror = Mirror {
             store,
+            cache,
             view: ArcSwap::default(),
             tokens: ArcSwap::default(),
             changed: watch::channel(0).0,
@@ -119,11 +134,26 @@ impl Mirror {
         self.changed.subscribe()
     }
 
+    /// The counts of changes this copy has.
+    fn revisions(&self) -> Revisions {
+        let (policies, tokens) = (self.view.load().revision, self.tokens.load().revision);
+        Revisions { policies: policies.unwrap_or(0), tokens: tokens.unwrap_or(0) }
+    }
+
     /// Looks at the store. Returns whether the policies in force have changed.
     ///
     /// # Errors
     /// When the store does not answer; the copy stays as it is.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
+        let has_changed = self.look().await?;
+        if let Some(cache) = &self.cache {
+            // After the look: by now the documents are where the others look for them.
+            cache.tell(self.revisions());
+        }
+        Ok(has_changed)
+    }
+
+    async fn look(&self) -> Result<bool, StoreError> {
         let _one_at_a_time = self.refreshing.lock().await;
         let Revisions { policies, tokens } = self.store.revisions().await?;
         if self.tokens.load().revision != Some(tokens) {
@@ -136,8 +166,8 @@ impl Mirror {
             return Ok(false);
         }
         // Read after the revision: should another change come between, the next look reads again.
-        let new = View::new(self.store.active().await?, policies);
-        let has_changed = new.active != view.active;
+        let new = View::new(self.active(&view.active).await?, offer_in(&self.store).await?, policies);
+        let has_changed = new.active != view.active || new.offer != view.offer;
         self.view.store(Arc::new(new));
         if has_changed {
             self.changed.send_modify(|serial| *serial += 1);
@@ -145,14 +175,52 @@ impl Mirror {
         Ok(has_changed)
     }
 
+    /// What is in force by the store, with documents from where they are nearest: here, in the cache, in the store.
+    async fn active(&self, last: &[ActiveVersion]) -> Result<Vec<ActiveVersion>, StoreError> {
+        let mut active = self.store.active_heads().await?;
+        let known = last.iter().map(|entry| (&entry.version.digest, &entry.version.document));
+        let known: HashMap<_, _> = known.collect();
+        let missing = |texts: &HashMap<String, String>, entry: &ActiveVersion| {
+            !known.contains_key(&entry.version.digest) && !texts.contains_key(&entry.version.digest)
+        };
+        let mut texts = HashMap::new();
+        if let Some(cache) = &self.cache {
+            let wanted = active.iter().filter(|entry| missing(&texts, entry)).map(|entry| entry.version.digest.clone());
+            texts = cache.documents(&wanted.collect::<Vec<_>>()).await;
+        }
+        let wanted = active.iter().filter(|entry| missing(&texts, entry)).map(|entry| &entry.version);
+        let stored = self.store.documents(wanted).await?;
+        if let Some(cache) = &self.cache {
+            cache.keep(&stored).await;
+        }
+        texts.extend(stored);
+        for entry in &mut active {
+            let digest = &entry.version.digest;
+            entry.version.document = match known.get(digest) {
+                Some(document) => (*document).clone(),
+                None => document_from(texts.get(digest))?,
+            };
+        }
+        Ok(active)
+    }
+
     /// Looks at the store again and again, until the signal.
     pub async fn follow(self: Arc<Self>, stop: Shutdown) {
-        let mut timer = tokio::time::interval(POLL);
+        self.follow_every(POLL, stop).await;
+    }
+
+    /// Looks at the store so often, and whenever another process says that there is something new.
+    pub async fn follow_every(self: Arc<Self>, period: Duration, stop: Shutdown) {
+        let mut heard = self.cache.as_ref().map(|cache| cache.heard());
+        let mut timer = tokio::time::interval(period);
         timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stop.triggered() => return,
                 _ = timer.tick() => {}
+                said = news(&mut heard) => if said.is_some_and(|said| said == self.revisions()) {
+                    continue;
+                }
             }
             if let Err(error) = self.refresh().await {
                 self.failures.fetch_add(1, Ordering::Relaxed);
@@ -160,6 +228,28 @@ impl Mirror {
             }
         }
     }
+}
+
+/// What the open rollout offers. One that this release cannot read offers nothing: what is in force does not depend on it.
+async fn offer_in(store: &Store) -> Result<Option<Offer>, StoreError> {
+    let Some(row) = store.open_rollout().await? else { return Ok(None) };
+    let Ok(Rollout { id, service, plan, state, .. }) = Rollout::of(row).inspect_err(|error| tracing::error!(%error))
+    else {
+        return Ok(None);
+    };
+    let version = store.version(&service, plan.candidate).await?;
+    Ok(Offer::of(id, &plan, &state, version))
+}
+
+/// What another process says next; never without a cache.
+async fn news(heard: &mut Option<watch::Receiver<Option<Revisions>>>) -> Option<Revisions> {
+    if let Some(receiver) = heard
+        && receiver.changed().await.is_ok()
+    {
+        return *receiver.borrow_and_update();
+    }
+    *heard = None;
+    std::future::pending().await
 }
 
 impl MetricSource for Mirror {

@@ -2,13 +2,14 @@
 //!
 //! Purpose: analysis of patterns, the store, the API over it, and the way from an activated version to a gateway's
 //! compiled policy.
-//! Promises: uses the data plane, is never used by it; the planes meet in `CompiledPolicy`,
-//! `sampler::Boosts`, `window::Snapshot` and `reservoir::Sample` alone.
+//! Promises: uses the data plane, is never used by it; the planes meet in `CompiledPolicy`, `sampler::Boosts`,
+//! `trial::Trial`, `window::Snapshot`, `trial::TrialCounts` and `reservoir::Sample` alone.
 //! Never: touches a record on its way.
 
 pub mod analysis;
 pub mod api;
 pub mod bundle;
+pub mod cache;
 pub mod client;
 pub mod config;
 pub mod controller;
@@ -17,7 +18,9 @@ pub mod generator;
 pub mod insights;
 pub mod lead;
 pub mod mirror;
+pub mod posthog;
 pub mod replay;
 pub mod report;
+pub mod rollout;
 pub mod store;
 pub mod validate;

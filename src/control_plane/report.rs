@@ -8,11 +8,37 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::api::{TrialReport, TrialRow};
 use super::store::{Batch, MAX_BATCH_ROWS, StatsRow, Timestamp};
+use crate::data_plane::ledger::Arm;
+use crate::data_plane::pipeline::trial::{ArmCounts, TrialCounts};
 use crate::data_plane::window::{Band, Counts, Service, Snapshot};
 
 /// Service under a token, severity, pattern.
 type Key = (Arc<Service>, Band, String);
+
+/// What a policy on trial did, and the one in force beside it, since the trial began here.
+pub fn trial_report(counts: &TrialCounts) -> TrialReport {
+    let row = |service: &str, arm: Arm, counts: &ArmCounts| {
+        let (kept, dropped) = (counts.total(true), counts.total(false));
+        let [lost, seen] = counts.anomalous;
+        TrialRow {
+            service: service.to_owned(),
+            arm: arm.as_str().to_owned(),
+            records: kept.records + dropped.records,
+            bytes: kept.bytes + dropped.bytes,
+            kept: kept.records,
+            kept_bytes: kept.bytes,
+            errors_lost: counts.errors_lost,
+            anomalous: lost.records + seen.records,
+            anomalous_kept: seen.records,
+        }
+    };
+    let services = counts.services.iter();
+    let rows = services.flat_map(|(service, arms)| Arm::ALL.map(|arm| row(service, arm, &arms[arm as usize])));
+    let rows = rows.filter(|row| row.records > 0).collect();
+    TrialReport { rollout: counts.id.rollout, stage: counts.id.stage, rows }
+}
 
 /// Makes reports.
 #[derive(Debug, Default)]

@@ -34,6 +34,12 @@ impl Tally {
         self.records += 1;
         self.bytes += bytes;
     }
+
+    /// Adds those of another.
+    pub fn merge(&mut self, other: Tally) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+    }
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +58,31 @@ impl AtomicTally {
     }
 }
 
+/// Whose decision it was, while a policy is on trial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Arm {
+    /// The policy in force.
+    Baseline,
+    /// The policy on trial.
+    Candidate,
+}
+
+impl Arm {
+    /// Both, in order.
+    pub const ALL: [Arm; 2] = [Arm::Baseline, Arm::Candidate];
+
+    /// Its name in metrics and reports.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Arm::Baseline => "baseline",
+            Arm::Candidate => "candidate",
+        }
+    }
+}
+
+/// Decisions by policy (index) and reason: dropped, kept.
+type ByPolicy = std::collections::HashMap<(u16, Reason), [Tally; 2], ahash::RandomState>;
+
 /// The outcome of one request, to be booked at once.
 #[derive(Clone, Debug, Default)]
 pub struct Entry {
@@ -63,18 +94,18 @@ pub struct Entry {
     pub received: Tally,
     /// By reason: dropped, kept.
     pub by_reason: [[Tally; 2]; Reason::ALL.len()],
-    /// By policy (index) and reason: dropped, kept.
-    pub by_policy: std::collections::HashMap<(u16, Reason), [Tally; 2], ahash::RandomState>,
+    /// By policy of the arm that decided.
+    pub by_policy: [ByPolicy; 2],
 }
 
 impl Entry {
-    /// Books one decision.
+    /// Books one decision of `arm`, to whose set the index of the policy belongs.
     #[inline]
-    pub fn add(&mut self, keep: bool, reason: Reason, policy: Option<u16>, bytes: u64) {
+    pub fn add(&mut self, arm: Arm, keep: bool, reason: Reason, policy: Option<u16>, bytes: u64) {
         self.received.add(bytes);
         self.by_reason[reason as usize][usize::from(keep)].add(bytes);
         if let Some(policy) = policy {
-            self.by_policy.entry((policy, reason)).or_default()[usize::from(keep)].add(bytes);
+            self.by_policy[arm as usize].entry((policy, reason)).or_default()[usize::from(keep)].add(bytes);
         }
     }
 
@@ -84,7 +115,7 @@ impl Entry {
         self.forwarded_bytes = 0;
         self.received = Tally::default();
         self.by_reason = Default::default();
-        self.by_policy.clear();
+        self.by_policy.iter_mut().for_each(ByPolicy::clear);
     }
 
     fn total(&self, keep: bool) -> Tally {
@@ -143,7 +174,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Books a request that was taken. `policy_id` names a policy by index.
-    pub fn book(&self, entry: &Entry, transport: Transport, policy_id: impl Fn(u16) -> Arc<str>) {
+    pub fn book(&self, entry: &Entry, transport: Transport, policy_id: impl Fn(Arm, u16) -> Arc<str>) {
         let (kept, dropped) = (entry.total(true), entry.total(false));
         let balanced = entry.received.records == kept.records + dropped.records
             && entry.received.bytes == kept.bytes + dropped.bytes;
@@ -160,8 +191,9 @@ impl Ledger {
                 tallies[keep].add(counted[keep]);
             }
         }
-        for (&(policy, reason), counted) in &entry.by_policy {
-            let key = (policy_id(policy), reason);
+        let of = |arm: Arm| entry.by_policy[arm as usize].iter().map(move |decided| (arm, decided));
+        for (arm, (&(policy, reason), counted)) in Arm::ALL.into_iter().flat_map(of) {
+            let key = (policy_id(arm, policy), reason);
             let full = self.by_policy.len() >= MAX_POLICIES && !self.by_policy.contains_key(&key);
             let key = if full { (Arc::from("_other"), reason) } else { key };
             let tallies = self.by_policy.entry(key).or_default();

@@ -18,12 +18,14 @@ use super::policies::Policies;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control_plane::api::{Api, Bound, Parts, Report};
+use crate::control_plane::cache::Cache;
 use crate::control_plane::client::Client;
 use crate::control_plane::config::{ControlConfig, Role};
 use crate::control_plane::follow::Follower;
 use crate::control_plane::lead::Leader;
 use crate::control_plane::mirror::Mirror;
-use crate::control_plane::report::Reporter;
+use crate::control_plane::report::{Reporter, trial_report};
+use crate::control_plane::rollout::{Stepped, offer};
 use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
 use crate::data_plane::pipeline::{Pipeline, settings_of};
 use crate::data_plane::policy::Document;
@@ -111,22 +113,27 @@ impl Control {
         let control = &config.control;
         let api_config = control.api.clone().unwrap_or_default();
         let store = Store::open(&control.store, plane.clock.clone()).await?;
-        let mirror = Mirror::new(store.clone()).await?;
+        let cache = Cache::new(&control.cache)?;
+        let mirror = Mirror::with_cache(store.clone(), cache.clone()).await?;
         let bound = Bound::new(&api_config, mirror.tokens().exist())?;
         self.api_addr = Some(bound.address());
         let sampling = settings_of(&config.sampler.clone().unwrap_or_default());
         let local = Arc::clone(&plane.policies);
+        let leader = Arc::new(Leader::default());
         let parts = Parts {
             config: api_config,
             store: store.clone(),
             mirror: Arc::clone(&mirror),
             sampling,
             local: Arc::new(move || local.local()),
+            rollout: control.rollout.clone(),
+            driver: Arc::clone(&leader.driver),
         };
         let (api, writing) = Api::new(parts, self.serving.clone());
-        let leader = Arc::new(Leader::default());
         let retention = Retention::from(&control.store.retention);
-        let leading = Arc::clone(&leader).run(store.clone(), retention, self.serving.clone());
+        let teller = Arc::clone(&api);
+        let tell = Box::new(move |stepped: Stepped| teller.events().stepped(&stepped));
+        let leading = Arc::clone(&leader).run(store.clone(), retention, tell, self.serving.clone());
         self.sources = vec![Arc::clone(&mirror) as _, Arc::clone(&api) as _, Arc::clone(&leader) as _];
         if let Some((generator, watched)) = control.generator.as_ref().zip(plane.watched()) {
             let controller = controller(config, generator, watched, (&store, &mirror, &api, &leader))?;
@@ -140,6 +147,10 @@ impl Control {
             let interval = control.follow.report_interval.0;
             let upstream = Upstream::Here(Arc::clone(&api));
             self.feeders.push(tokio::spawn(report(upstream, "all", plane, interval, self.feeding.clone())));
+        }
+        if let Some(cache) = cache {
+            self.sources.push(Arc::clone(&cache) as _);
+            self.servers.push(tokio::spawn(cache.run(self.serving.clone())));
         }
         tracing::info!(address = %bound.address(), "serving the API");
         self.servers.push(tokio::spawn(writing));
@@ -198,8 +209,12 @@ impl Plane {
     fn publish(&self, hash: &str, body: &[u8]) {
         match serde_json::from_slice(body) {
             Ok(tree) => {
+                let trial = offer::received(&tree).unwrap_or_else(|error| {
+                    tracing::error!(error, "a version on trial cannot be read and is not tried");
+                    None
+                });
                 let document = Document::from_value("control plane", tree);
-                self.policies.follow(hash, document, &self.pipeline, self.clock.now());
+                self.policies.follow(hash, (document, trial), &self.pipeline, self.clock.now());
             }
             Err(error) => tracing::error!(%error, "policies of the control plane cannot be read; the last ones stay"),
         }
@@ -244,7 +259,8 @@ async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: 
             policy_hash: plane.policies.followed_hash(),
             last_seen: Timestamp::default(),
         };
-        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot) };
+        let trial = plane.pipeline.trial_counts().map(|counts| trial_report(&counts));
+        let report = Report { replica: Some(replica), batches: reporter.take(&snapshot), trial };
         let sending = upstream.send(report);
         let sent = if ends { tokio::time::timeout(LAST_REPORT, sending).await.unwrap_or(false) } else { sending.await };
         if sent {

@@ -12,8 +12,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, UnixNanos};
+use crate::control_plane::rollout::offer::Received;
 use crate::data_plane::pattern::Pattern;
 use crate::data_plane::pipeline::Pipeline;
+use crate::data_plane::pipeline::trial::{Mode, Trial};
 use crate::data_plane::policy::{CompiledPolicy, Document, LoadError, PolicyWatch, load};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{MetricSink, MetricSource};
@@ -36,6 +38,7 @@ pub(super) struct Policies {
 struct Sources {
     files: Vec<Document>,
     published: Option<(String, Document)>,
+    trial: Option<Received>,
     learned: Vec<Pattern>,
 }
 
@@ -43,7 +46,45 @@ impl Sources {
     fn compile(&self, now: UnixNanos, previous: &CompiledPolicy) -> CompiledPolicy {
         let published = self.published.iter().map(|(_, document)| document.clone());
         let documents: Vec<Document> = self.files.iter().cloned().chain(published).collect();
-        CompiledPolicy::compile_with(&documents, &self.learned, now, Some(previous))
+        CompiledPolicy::compile_with(&documents, &self.patterns(), now, Some(previous))
+    }
+
+    /// Patterns beside those of the policies in force. Those of a version on trial are among them, so that both sides tell
+    /// the same patterns apart.
+    fn patterns(&self) -> Vec<Pattern> {
+        let trial = self.trial.iter().filter_map(|trial| trial.document.as_ref());
+        self.learned.iter().cloned().chain(trial.flat_map(CompiledPolicy::patterns_of)).collect()
+    }
+
+    /// The version on trial beside `policy`. One that does not compile is not tried: no counts come, and it goes back.
+    fn compile_trial(&self, now: UnixNanos, policy: &CompiledPolicy, earlier: Option<&Trial>) -> Option<Trial> {
+        let Received { id, mode, until, document } = self.trial.as_ref()?;
+        let compiled = match document {
+            None => CompiledPolicy::empty(),
+            Some(document) => {
+                let documents: Vec<Document> = self.files.iter().chain([document]).cloned().collect();
+                // Where both decide, what is the same in both shares its rate limits; where one only counts, nothing.
+                let state = match mode {
+                    Mode::Canary(_) => Some(policy),
+                    _ => earlier.filter(|earlier| earlier.mode == Mode::Shadow).map(|earlier| &earlier.policy),
+                };
+                CompiledPolicy::compile_beside(&documents, &self.patterns(), now, policy, state)
+            }
+        };
+        if compiled.problems().len() > policy.problems().len() {
+            tracing::error!(rollout = id.rollout, "the version on trial does not compile here and is not tried");
+            return None;
+        }
+        Some(Trial::new(*id, *mode, until.nanos(), compiled, earlier))
+    }
+
+    /// Puts all of it in force: first the policies, then what is tried beside them.
+    fn put(&self, policy: CompiledPolicy, pipeline: &Pipeline, now: UnixNanos) {
+        let trial = self.compile_trial(now, &policy, pipeline.trial().as_deref());
+        pipeline.set_policy(policy);
+        if trial.is_some() || pipeline.trial().is_some() {
+            pipeline.set_trial(trial);
+        }
     }
 }
 
@@ -88,7 +129,7 @@ impl Policies {
         sources.learned = learned;
         let policy = sources.compile(now, &pipeline.policy());
         tracing::info!(patterns = policy.catalogue().patterns().len(), "patterns published");
-        pipeline.set_policy(policy);
+        sources.put(policy, pipeline, now);
     }
 
     /// What the files say, and the patterns that were learned.
@@ -102,10 +143,17 @@ impl Policies {
         self.sources.lock().published.as_ref().map(|(hash, _)| hash.clone()).unwrap_or_default()
     }
 
-    /// Puts a control plane's document in force beside the files.
-    pub(super) fn follow(&self, hash: &str, document: Document, pipeline: &Pipeline, now: UnixNanos) {
+    /// Puts a control plane's document in force beside the files, and tries what it has on trial.
+    pub(super) fn follow(
+        &self,
+        hash: &str,
+        (document, trial): (Document, Option<Received>),
+        pipeline: &Pipeline,
+        now: UnixNanos,
+    ) {
         let mut sources = self.sources.lock();
         sources.published = Some((hash.to_owned(), document));
+        sources.trial = trial;
         self.apply(&sources, pipeline, now);
     }
 
@@ -114,7 +162,7 @@ impl Policies {
         let policy = sources.compile(now, &pipeline.policy());
         log_problems(&policy);
         tracing::info!(policies = policy.len(), broken = policy.problems().len(), "policies reloaded");
-        pipeline.set_policy(policy);
+        sources.put(policy, pipeline, now);
         self.reloads.fetch_add(1, Ordering::Relaxed);
     }
 

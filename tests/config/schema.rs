@@ -3,9 +3,11 @@
 use lipservice::config::ServiceConfig;
 use lipservice::control_plane::analysis::anomaly::config::AnomalyConfig;
 use lipservice::control_plane::api::config::ApiConfig;
+use lipservice::control_plane::cache::config::CacheConfig;
 use lipservice::control_plane::config::FollowConfig;
 use lipservice::control_plane::generator::config::GeneratorConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
+use lipservice::control_plane::posthog::ReadConfig;
 use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::data_plane::exporter::config::{DebugConfig, FileConfig, OtlpHttpConfig, PostHogConfig};
 use lipservice::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig};
@@ -52,8 +54,10 @@ pub fn sections() -> Vec<Section> {
         section::<BearerTokenAuthConfig>("extensions.bearertokenauth"),
         section::<AnomalyConfig>("anomalies"),
         section::<LlmConfig>("llm"),
+        section::<ReadConfig>("posthog"),
         section::<ApiConfig>("api"),
         section::<StoreConfig>("store"),
+        section::<CacheConfig>("cache"),
         section::<GeneratorConfig>("generator"),
         section::<FollowConfig>("control_plane"),
         section::<ServiceConfig>("service"),

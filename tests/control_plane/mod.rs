@@ -1,6 +1,7 @@
 //! The control plane: the store on both engines, the API, replicas, faults.
 
-mod api;
+pub mod api;
+mod cache;
 mod commands;
 mod faults;
 mod replicas;

@@ -7,6 +7,7 @@ mod patterns;
 mod sampling;
 pub mod sink;
 mod summaries;
+mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@ mod fidelity;
 mod files;
 mod generate;
 mod hostile;
+mod many;
 mod reference;
 mod reload;
 mod vectors;

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use lipservice::data_plane::signature::mask::Template;
 use lipservice::data_plane::signature::{Signature, Signer, VERSION};
 use lipservice::data_plane::view::{self, LogIndex};
 use proptest::prelude::*;
@@ -84,6 +85,73 @@ fn an_implementation_from_the_text_alone_agrees() {
             assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
         }
         Err(error) => eprintln!("SKIPPED an_implementation_from_the_text_alone_agrees: python3 does not run: {error}"),
+    }
+}
+
+/// Lines made of what the rules ask for, in any order; the same in every run.
+fn made_up_lines(count: usize) -> Vec<Vec<u8>> {
+    const PIECES: &str = "a b user NAME for from to by of in queue job (x) [y] <none> ( ) [] () {} , ; : = == | & . .. / \\ @ - -- + _ # % \
+        ~ ! ? ^ $ * < > \" ' ` 12 0x1f 3.5 -7 ms s KB true null root Error FooError a=b a= http://x.y/z?q=1, /usr/lib C:\\x a@b.c \
+        fe80::1 Foo::bar ab:12 name:val url:/a?c=d 10.0.0.1:80 1,2 a_b A_b the is via GET \"GET /x\" \"k\": don't µs é foo-bar started";
+    let pieces: Vec<&str> = PIECES.split_whitespace().collect();
+    let mut state = 1u64;
+    let mut draw = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let mut line = || {
+        let mut line = Vec::new();
+        for _ in 0..1 + draw(14) {
+            line.extend_from_slice(pieces[draw(pieces.len())].as_bytes());
+            match draw(20) {
+                0..11 => line.push(b' '),
+                11 => line.extend_from_slice(b"  "),
+                12 => line.push(u8::try_from(draw(0x100)).unwrap()),
+                _ => {}
+            }
+        }
+        line.retain(|&b| b != b'\n');
+        line
+    };
+    (0..count).map(|_| line()).collect()
+}
+
+#[test]
+fn both_implementations_agree_on_any_line() {
+    use std::io::Write as _;
+    let mut lines = made_up_lines(5_000);
+    for set in super::patterns::evaluate::sets("both_implementations_agree_on_any_line (real lines)") {
+        lines.extend(set.lines.iter().step_by(4).map(|line| line.replace('\n', " ").into_bytes()));
+    }
+    let mut input = tempfile::tempfile().unwrap();
+    lines.iter().for_each(|line| input.write_all(&[line, &b"\n"[..]].concat()).unwrap());
+    std::io::Seek::rewind(&mut input).unwrap();
+    let output = Command::new("python3").arg(spec("check_signature.py")).arg("--lines").stdin(input).output();
+    let Ok(output) = output else {
+        eprintln!("SKIPPED both_implementations_agree_on_any_line: python3 does not run");
+        return;
+    };
+    let mut signer = Signer::default();
+    let said: Vec<&[u8]> = output.stdout.split(|&b| b == b'\n').collect();
+    assert_eq!(said.len(), lines.len() + 1, "{}", String::from_utf8_lossy(&output.stderr));
+    for (line, said) in lines.iter().zip(said) {
+        let ours = [signer.sign_text(line).to_string().as_bytes(), b"\t", signer.last_template()].concat();
+        let show = String::from_utf8_lossy;
+        assert!(ours == said, "{:?} is {:?}, not {:?}", show(line), show(&ours), show(said));
+    }
+}
+
+#[test]
+fn every_processor_writes_the_same() {
+    let (mut here, mut anywhere) = (Template::default(), Template::portable());
+    let lines = made_up_lines(20_000);
+    // Each length, so that each end of a block is met, in a buffer that ends where the line does.
+    let text = lines.concat();
+    let lengths = (0..1200).map(|len| text[len * 7..len * 8].to_vec());
+    for line in lengths.chain(lines.iter().cloned()).map(Vec::into_boxed_slice) {
+        here.write(&line);
+        anywhere.write(&line);
+        assert!(here.bytes() == anywhere.bytes(), "{:?}", String::from_utf8_lossy(&line));
     }
 }
 

@@ -1,4 +1,4 @@
-//! Real PostgreSQL servers for tests: on a temporary directory and a free port, ended with the test process.
+//! Real PostgreSQL and Redis servers for tests: on a temporary directory and a free port, ended with the test process.
 //!
 //! A shell stands between: it ends the server, by its process id, when the pipe to the test breaks, however that ends.
 
@@ -136,6 +136,27 @@ pub fn postgres() -> Option<Server> {
         serve.extend(["-c".to_owned(), setting.to_owned()]);
     }
     Some(Server::start(directory, ["INT", "QUIT"], port, serve))
+}
+
+/// A Redis server of its own, with a password; `None`, said loudly, where there is none.
+pub fn redis(password: &str) -> Option<Server> {
+    let Some(program) = program("redis-server", "/nonexistent") else {
+        missing("Redis");
+        return None;
+    };
+    let (directory, port) = (directory("redis"), free_port());
+    let mut serve = vec![program.to_string_lossy().into_owned()];
+    let folder = directory.to_string_lossy().into_owned();
+    for (setting, value) in [
+        ("--port", &*port.to_string()),
+        ("--bind", "127.0.0.1"),
+        ("--dir", &folder),
+        ("--save", ""),
+        ("--requirepass", password),
+    ] {
+        serve.extend([setting.to_owned(), value.to_owned()]);
+    }
+    Some(Server::start(directory, ["TERM", "KILL"], port, serve))
 }
 
 /// The PostgreSQL server that tests share. It ends with the test process, as the pipe breaks then.

@@ -39,9 +39,12 @@ pub const GROUPS: &[Group] = &[
             "data_plane::pattern::config",
             "control_plane::analysis::anomaly::config",
             "control_plane::generator::llm::config",
+            "control_plane::posthog::config",
             "control_plane::config",
+            "control_plane::cache::config",
             "control_plane::store::config",
             "control_plane::generator::config",
+            "control_plane::rollout::config",
             "telemetry::config",
             "units",
         ],
@@ -52,6 +55,8 @@ pub const GROUPS: &[Group] = &[
         may_name: &[
             "control_plane::store",
             "control_plane::generator",
+            "control_plane::rollout",
+            "data_plane::ledger",
             "data_plane::pattern",
             "data_plane::pipeline",
             "data_plane::policy",
@@ -171,6 +176,7 @@ pub const GROUPS: &[Group] = &[
     Group {
         module: "control_plane::analysis::report",
         may_name: &[
+            "control_plane::insights",
             "control_plane::analysis::anomaly",
             "control_plane::analysis::frequency",
             "control_plane::analysis::mining",
@@ -221,7 +227,26 @@ pub const GROUPS: &[Group] = &[
             "units",
         ],
     },
+    // Decides about versions by counts; of the data plane it knows what a trial and a document are.
+    Group {
+        module: "control_plane::rollout",
+        may_name: &[
+            "control_plane::store",
+            "control_plane::replay",
+            "data_plane::pipeline",
+            "data_plane::policy",
+            "data_plane::sampler",
+            "telemetry",
+            "clock",
+            "units",
+        ],
+    },
     Group { module: "control_plane::insights", may_name: &["clock", "units"] },
+    // Knows PostHog and OTLP. Of the data plane it reads how requests are written and times are read.
+    Group {
+        module: "control_plane::posthog",
+        may_name: &["control_plane::insights", "data_plane::policy", "data_plane::view", "clock", "units"],
+    },
     // Knows no store, no solver and no window but the names of severities: patterns come in as plain data.
     Group {
         module: "control_plane::generator::llm",

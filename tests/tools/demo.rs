@@ -24,20 +24,11 @@ fn events() -> Vec<Event> {
 
 fn row(service: &str, body: &str, attributes: &[(&str, &str)]) -> Row {
     Row {
-        token: String::new(),
-        sent_time_unix_nano: 0,
-        time_unix_nano: 0,
         body: body.to_owned(),
-        level: String::new(),
-        severity_text: String::new(),
         severity_number: 9,
-        trace_id: String::new(),
-        span_id: String::new(),
         service_name: service.to_owned(),
         attributes: attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
-        resource_attributes: BTreeMap::new(),
-        instrumentation_scope: String::new(),
-        event_name: String::new(),
+        ..Row::default()
     }
 }
 

@@ -4,4 +4,4 @@ mod demo;
 mod send;
 mod sink;
 mod top;
-mod traffic;
+pub mod traffic;

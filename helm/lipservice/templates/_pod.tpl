@@ -3,12 +3,28 @@ app.kubernetes.io/name: lipservice
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- define "lipservice.planeLabels" -}}
+app.kubernetes.io/name: lipservice-control-plane
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- /* The gateway's configuration, following the control plane of this release if there is one. */}}
+{{- define "lipservice.config" -}}
+{{- $follow := dict }}
+{{- if .Values.controlPlane.enabled }}
+{{- $endpoint := printf "http://%s-lipservice-control-plane:%v" .Release.Name .Values.controlPlane.port }}
+{{- $control := dict "endpoint" $endpoint "token" "${env:LIPSERVICE_TOKEN}" "state_file" "/var/lib/lipservice/policies.json" }}
+{{- $follow = dict "role" "gateway" "control_plane" $control }}
+{{- end }}
+{{- toYaml (merge $follow .Values.config) }}
+{{- end }}
+
 {{- define "lipservice.pod" -}}
 metadata:
   labels: {{- include "lipservice.labels" . | nindent 4 }}
   annotations:
     # The configuration is read at start and on SIGHUP: a change rolls the pods. Policies are watched: theirs does not.
-    checksum/config: {{ toYaml .Values.config | sha256sum }}
+    checksum/config: {{ include "lipservice.config" . | sha256sum }}
     {{- with .Values.podAnnotations }}{{ toYaml . | nindent 4 }}{{ end }}
 spec:
   automountServiceAccountToken: false
@@ -27,6 +43,11 @@ spec:
         - name: POSTHOG_TOKEN
           valueFrom:
             secretKeyRef: { name: {{ .Values.posthog.secretName }}, key: {{ .Values.posthog.secretKey }} }
+        {{- if .Values.controlPlane.enabled }}
+        - name: LIPSERVICE_TOKEN
+          valueFrom:
+            secretKeyRef: { name: {{ .Values.controlPlane.token.secretName }}, key: {{ .Values.controlPlane.token.secretKey }} }
+        {{- end }}
       ports:
         {{- $host := and (eq .Values.kind "DaemonSet") .Values.hostPorts }}
         - { name: grpc, containerPort: {{ .Values.ports.grpc }}{{ if $host }}, hostPort: {{ .Values.ports.grpc }}{{ end }} }
@@ -50,9 +71,17 @@ spec:
       volumeMounts:
         # The folder, not single files: only then does a changed ConfigMap reach the container.
         - { name: config, mountPath: /etc/lipservice, readOnly: true }
+        {{- if .Values.controlPlane.enabled }}
+        # The last good policies outlive a restart of the container.
+        - { name: state, mountPath: /var/lib/lipservice }
+        {{- end }}
   volumes:
     - name: config
       configMap: { name: {{ .Release.Name }}-lipservice }
+    {{- if .Values.controlPlane.enabled }}
+    - name: state
+      emptyDir: { sizeLimit: 64Mi }
+    {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector: {{- toYaml . | nindent 4 }}
   {{- end }}

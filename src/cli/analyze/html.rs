@@ -9,8 +9,10 @@ use std::fmt::Write;
 
 use super::chart::{self, number};
 use super::{clean, time};
+use crate::cli::history::sampled;
 use crate::control_plane::analysis::anomaly::{Anomaly, Kind};
 use crate::control_plane::analysis::report::{PatternReport, Report, Span};
+use crate::control_plane::insights::{bytes_text, money_text};
 
 const MAX_PATTERNS: usize = 300;
 const MAX_ANOMALIES: usize = 200;
@@ -66,18 +68,29 @@ fn summary(out: &mut String, report: &Report) {
     let merged = report.patterns.iter().filter(|pattern| pattern.signatures > 1).count();
     let errors: u64 =
         report.severities.iter().filter(|s| matches!(s.severity, "error" | "fatal")).map(|s| s.messages).sum();
-    let tiles = [
+    let mut tiles = vec![
         (number(report.messages), "messages".to_owned()),
         (number(report.patterns.len() as u64), format!("patterns, {} of several signatures", number(merged as u64))),
         (number(report.signatures as u64), "signatures".to_owned()),
         (number(errors), "messages of error or above".to_owned()),
         (number(report.anomalies.len() as u64), "anomalies".to_owned()),
     ];
+    if let Some(costs) = &report.costs {
+        let amount = escape(&money_text(&costs.currency, costs.month), 40);
+        tiles.push((amount, format!("a month at this rate, {} of records", bytes_text(costs.month_bytes))));
+    }
     out.push_str("<section class=\"tiles\">");
     for (value, meaning) in tiles {
         let _ = write!(out, "<div class=\"tile\"><b>{value}</b><span>{meaning}</span></div>");
     }
     out.push_str("</section>\n");
+    if let Some(sample) = &report.sample {
+        let _ = writeln!(
+            out,
+            "<p class=\"note\">This is {}. Counts and series are those of the sample.</p>",
+            sampled(sample)
+        );
+    }
     if report.beyond > 0 {
         let _ = writeln!(
             out,
@@ -191,6 +204,15 @@ fn pattern_row(out: &mut String, report: &Report, pattern: &PatternReport, most:
          <dl><dt>Id</dt><dd><code>{id}</code></dd><dt>Example</dt><dd><code>{}</code></dd>",
         escape(&pattern.example, EXAMPLE_CHARS)
     );
+    if let Some((costs, month)) = report.costs.as_ref().zip(pattern.month) {
+        let (amount, bytes) = (escape(&money_text(&costs.currency, month), 40), bytes_text(pattern.bytes as f64));
+        let _ = write!(out, "<dt>A month</dt><dd>{amount} ({bytes} in this log)</dd>");
+    }
+    if let Some(found) = pattern.estimate {
+        let (all, low, high) = (found.messages.round(), found.low.floor(), found.high.ceil());
+        let all = [all, low, high].map(|count| number(count as u64));
+        let _ = write!(out, "<dt>In all</dt><dd>{} (95 %: {} to {})</dd>", all[0], all[1], all[2]);
+    }
     if *signatures > 1 {
         let _ = write!(out, "<dt>Cluster of {signatures} signatures</dt><dd><ul>");
         for member in &pattern.members {

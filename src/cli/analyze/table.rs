@@ -7,7 +7,9 @@ use std::io::{self, Write};
 
 use super::clean;
 use super::time;
-use crate::control_plane::analysis::report::Report;
+use crate::cli::history::sampled;
+use crate::control_plane::analysis::report::{PatternReport, Report};
+use crate::control_plane::insights::{bytes_text, money_text};
 
 const MAX_ROWS: usize = 50;
 const TEMPLATE_CHARS: usize = 110;
@@ -29,20 +31,53 @@ pub fn write(report: &Report, out: &mut impl Write) -> io::Result<()> {
     let severities: Vec<String> =
         report.severities.iter().map(|severity| format!("{} {}", severity.severity, severity.messages)).collect();
     writeln!(out, "{}\n", severities.join(", "))?;
+    money(report, out)?;
     anomalies(report, out)?;
     writeln!(
         out,
-        "{:16} {:>9} {:>6} {:>5} {:5} {:SPARK_CELLS$} TEMPLATE",
-        "PATTERN", "MESSAGES", "SHARE", "SIGNS", "LEVEL", "OVER TIME"
+        "{:16} {:>9} {:>6} {:>5} {:5} {}{}{:SPARK_CELLS$} TEMPLATE",
+        "PATTERN",
+        "MESSAGES",
+        "SHARE",
+        "SIGNS",
+        "LEVEL",
+        report.costs.as_ref().map_or("", |_| "  A MONTH "),
+        report.sample.map_or("", |_| "    IN ALL, 95 % BETWEEN       "),
+        "OVER TIME"
     )?;
     for pattern in report.patterns.iter().take(MAX_ROWS) {
         let share = 100.0 * pattern.messages as f64 / (*messages).max(1) as f64;
         let (over_time, template) = (spark(&pattern.series), clean(&pattern.template, TEMPLATE_CHARS));
         let (count, signs, level) = (pattern.messages, pattern.signatures, pattern.severity);
-        writeln!(out, "{} {count:>9} {share:>5.1}% {signs:>5} {level:5} {over_time} {template}", pattern.id)?;
+        let month = cost(report, pattern);
+        let in_all = pattern.estimate.map_or_else(String::new, |found| {
+            format!("{:>10.0} {:>9.0}-{:<9.0} ", found.messages, found.low.floor(), found.high.ceil())
+        });
+        writeln!(
+            out,
+            "{} {count:>9} {share:>5.1}% {signs:>5} {level:5} {month}{in_all}{over_time} {template}",
+            pattern.id
+        )?;
     }
     if report.patterns.len() > MAX_ROWS {
         writeln!(out, "… and {} patterns more: --format json has all", report.patterns.len() - MAX_ROWS)?;
+    }
+    Ok(())
+}
+
+fn cost(report: &Report, pattern: &PatternReport) -> String {
+    let cost = report.costs.as_ref().zip(pattern.month);
+    cost.map_or_else(String::new, |(costs, month)| format!("{:>9} ", money_text(&costs.currency, month)))
+}
+
+/// What it costs, and what a sample can say.
+fn money(report: &Report, out: &mut impl Write) -> io::Result<()> {
+    if let Some(sample) = &report.sample {
+        writeln!(out, "{}\ncounts and series below are those of the sample\n", sampled(sample))?;
+    }
+    if let Some(costs) = &report.costs {
+        let (bytes, money) = (bytes_text(costs.month_bytes), money_text(&costs.currency, costs.month));
+        writeln!(out, "a month at this rate: {bytes} of records, {money} (resource blocks not counted)\n")?;
     }
     Ok(())
 }

@@ -90,7 +90,8 @@ pub(super) struct RollbackArgs {
     reason: String,
 }
 
-fn text(value: &Value) -> String {
+/// A value as one cell of a line.
+pub(super) fn text(value: &Value) -> String {
     match value {
         Value::String(text) => printable(text),
         Value::Null => "-".to_owned(),

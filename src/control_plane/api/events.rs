@@ -1,6 +1,6 @@
 //! What happens, as it happens.
 //!
-//! Purpose: server-sent events of versions put in force, decisions by pattern, and anomalies.
+//! Purpose: server-sent events of versions put in force, steps of rollouts, decisions by pattern, and anomalies.
 //! Promises: bounded: a reader that is too slow loses the oldest events, is told how many, and they are counted; nobody
 //! who publishes ever waits.
 //! Never: is a record: what must not be lost is in the store.
@@ -23,6 +23,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::CanRead;
 use super::problem::{Failure, Kind};
+use crate::control_plane::rollout::Stepped;
 use crate::control_plane::store::{AnomalyRow, StatsRow};
 
 /// Events kept for slow readers.
@@ -42,6 +43,21 @@ pub enum Event {
         service: String,
         /// The version in force; null for none.
         number: Option<i64>,
+    },
+    /// A rollout took a step.
+    Rollout {
+        /// Its number.
+        id: i64,
+        /// Whose policies; empty for all services.
+        service: String,
+        /// The version.
+        version: i64,
+        /// Its phase now.
+        phase: String,
+        /// Percentage of the traffic that the version decides about.
+        percentage: f64,
+        /// Why it ended early; null when it did not.
+        why: Option<String>,
     },
     /// A gateway decided about records of a pattern.
     Decisions {
@@ -64,6 +80,7 @@ impl Event {
     fn name(&self) -> &'static str {
         match self {
             Event::Version { .. } => "version",
+            Event::Rollout { .. } => "rollout",
             Event::Decisions { .. } => "decisions",
             Event::Anomaly(_) => "anomaly",
         }
@@ -90,6 +107,24 @@ impl Events {
         let _ = self.sender.send(event);
     }
 
+    /// Tells of a step of a rollout, and of the version it put in force.
+    pub fn stepped(&self, stepped: &Stepped) {
+        let rollout = &stepped.rollout;
+        let (plan, state) = (&rollout.plan, &rollout.state);
+        self.publish(Event::Rollout {
+            id: rollout.id,
+            service: rollout.service.clone(),
+            version: plan.candidate,
+            phase: state.phase.as_str().to_owned(),
+            percentage: rollout.percentage(),
+            why: state.why.as_ref().map(ToString::to_string),
+        });
+        if stepped.changed_active {
+            let number = if state.why.is_some() { plan.parent } else { Some(plan.candidate) };
+            self.publish(Event::Version { service: rollout.service.clone(), number });
+        }
+    }
+
     /// Tells what gateways decided.
     pub(super) fn decisions(&self, rows: &[StatsRow]) {
         if self.sender.receiver_count() == 0 {
@@ -112,7 +147,7 @@ impl Events {
     }
 }
 
-/// Server-sent events: `version`, `decisions`, `anomaly`, and `lagged` when some were lost.
+/// Server-sent events: `version`, `rollout`, `decisions`, `anomaly`, and `lagged` when some were lost.
 #[utoipa::path(get, path = "/v1/events", tag = "operation",
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn events(

@@ -18,6 +18,7 @@ mod operate;
 mod page;
 mod policies;
 mod problem;
+mod rollouts;
 mod router;
 mod serve;
 mod statistics;
@@ -33,6 +34,7 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::mirror::Mirror;
+use super::rollout::{Driver, RolloutConfig};
 use super::store::{Replica, Store, Timestamp};
 use super::validate::Limits;
 use crate::data_plane::pattern::Pattern;
@@ -48,9 +50,10 @@ pub use generator::Loop;
 pub use operate::random as token_randomness;
 pub use policies::{ActivateVersion, RollBack, WriteVersion};
 pub use problem::Problem;
+pub use rollouts::{RolloutStatus, StartRollout};
 pub use router::{openapi, router};
 pub use serve::{Bound, ServeError};
-pub use statistics::Report;
+pub use statistics::{Report, TrialReport, TrialRow};
 
 /// Clients whose rates are remembered.
 const MAX_CLIENTS: usize = 100_000;
@@ -72,6 +75,8 @@ pub struct Api {
     local: Local,
     generator: OnceLock<Arc<dyn Loop>>,
     config: ApiConfig,
+    rollout: RolloutConfig,
+    driver: Arc<Driver>,
     stop: Shutdown,
     reports: mpsc::Sender<statistics::Incoming>,
     rates: DefaultKeyedRateLimiter<String>,
@@ -99,12 +104,16 @@ pub struct Parts {
     pub sampling: (Settings, Option<Band>),
     /// Policies beside those of the store, for explanations.
     pub local: Local,
+    /// How versions are rolled out.
+    pub rollout: RolloutConfig,
+    /// Counts their steps; the leader takes steps with the same one.
+    pub driver: Arc<Driver>,
 }
 
 impl Api {
     /// An API, and the task that writes reports; it ends with the signal.
     pub fn new(parts: Parts, stop: Shutdown) -> (Arc<Api>, impl Future<Output = ()> + Send) {
-        let Parts { config, store, mirror, sampling, local } = parts;
+        let Parts { config, store, mirror, sampling, local, rollout, driver } = parts;
         let (reports, queue) = statistics::queue();
         let rate = NonZeroU32::new(config.requests_per_second).unwrap_or(NonZeroU32::MIN);
         let limits = Limits { max_bytes: config.max_policy_size.as_usize(), protect_from: sampling.1 };
@@ -117,6 +126,8 @@ impl Api {
             local,
             generator: OnceLock::new(),
             config,
+            rollout,
+            driver,
             stop: stop.clone(),
             reports,
             rates: RateLimiter::keyed(Quota::per_second(rate)),

@@ -197,7 +197,7 @@ fn service_name(name: &str) -> Result<String, Failure> {
     fits.then(|| name.to_owned()).ok_or_else(wrong)
 }
 
-fn set_of(service: &str) -> String {
+pub(super) fn set_of(service: &str) -> String {
     match service {
         GLOBAL => "global".into(),
         GENERATED => "generated".into(),
@@ -205,7 +205,7 @@ fn set_of(service: &str) -> String {
     }
 }
 
-fn reason(text: &str) -> Result<String, Failure> {
+pub(super) fn reason(text: &str) -> Result<String, Failure> {
     let long = || Failure::new(Kind::InvalidBody, "reason: longer than 2000 bytes");
     let text = text.replace('\0', "\u{fffd}");
     (text.len() <= MAX_REASON_BYTES).then_some(text).ok_or_else(long)

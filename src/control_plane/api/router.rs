@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{Failure, Kind, Problem};
-use super::{Api, active, events, explain, generator, guard, operate, policies, statistics};
+use super::{Api, active, events, explain, generator, guard, operate, policies, rollouts, statistics};
 
 /// Problems any operation may answer with.
 const PROBLEMS: [Kind; 12] = [
@@ -49,6 +49,9 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(policies::compare))
         .routes(routes!(policies::activate))
         .routes(routes!(policies::roll_back))
+        .routes(routes!(rollouts::start, rollouts::status))
+        .routes(routes!(rollouts::approve))
+        .routes(routes!(rollouts::abort))
         .routes(routes!(statistics::ingest, statistics::series))
         .routes(routes!(statistics::patterns))
         .routes(routes!(statistics::pattern))

@@ -20,8 +20,8 @@ use super::extract::{At, Body, Params, shown};
 use super::page::{self, Page, PageParams};
 use super::problem::{Failure, Kind};
 use crate::control_plane::store::{
-    Batch, Bucket, Ingested, MAX_BATCH_ROWS, PatternId, PatternQuery, PatternStats, Replica, SeriesQuery, Sort, Store,
-    Timestamp,
+    ArmRow, Batch, Bucket, Ingested, MAX_BATCH_ROWS, PatternId, PatternQuery, PatternStats, Replica, SeriesQuery, Sort,
+    Store, Timestamp, TrialRows,
 };
 use crate::shutdown::Shutdown;
 
@@ -31,6 +31,8 @@ const QUEUE: usize = 1024;
 const MAX_TRANSACTION_ROWS: usize = 20_000;
 /// Batches of one report.
 const MAX_BATCHES: usize = 100;
+/// Rows of a trial in one report: twice the services a gateway tells apart by default.
+const MAX_TRIAL_ROWS: usize = 20_000;
 /// The span of a question that names none.
 const DEFAULT_SPAN: Duration = Duration::from_secs(3600);
 /// Buckets of one answer at most.
@@ -46,6 +48,59 @@ pub struct Report {
     /// Counts. Each batch is stored whole, once.
     #[schema(max_items = 100)]
     pub batches: Vec<Batch>,
+    /// What the policy on trial did, where there is one and the sender has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialReport>,
+}
+
+/// What was decided in a stage of a rollout since the sender joined it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrialReport {
+    /// The rollout.
+    pub rollout: i64,
+    /// Its stage.
+    pub stage: u32,
+    /// By service and arm.
+    #[schema(max_items = 20_000)]
+    pub rows: Vec<TrialRow>,
+}
+
+/// What one side decided about the records of a service.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TrialRow {
+    /// `service.name`.
+    pub service: String,
+    /// `baseline` for the version in force, `candidate` for the one on trial.
+    pub arm: String,
+    /// Records.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records kept.
+    pub kept: u64,
+    /// Their bytes.
+    pub kept_bytes: u64,
+    /// Records of ERROR and above that were lost.
+    pub errors_lost: u64,
+    /// Records of anomalous patterns.
+    pub anomalous: u64,
+    /// Of these, kept.
+    pub anomalous_kept: u64,
+}
+
+impl TrialReport {
+    /// As the store takes it.
+    fn rows_of(self, replica: &str) -> TrialRows {
+        let row = |row: TrialRow| {
+            let TrialRow { service, arm, records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept } =
+                row;
+            ArmRow { service, arm, records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept }
+        };
+        let rows = self.rows.into_iter().map(row).collect();
+        TrialRows { rollout: self.rollout, stage: self.stage, replica: replica.to_owned(), rows }
+    }
 }
 
 /// A report on its way into the store.
@@ -89,10 +144,18 @@ fn rows_of(incoming: &Incoming) -> usize {
 
 async fn store(api: &Api, waiting: Vec<Incoming>) {
     let (mut batches, mut replicas, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    let mut trials = Vec::new();
     for Incoming { report, done } in waiting {
+        if let (Some(trial), Some(replica)) = (report.trial, &report.replica) {
+            trials.push(trial.rows_of(&replica.id));
+        }
         answers.push((report.batches.len(), done));
         batches.extend(report.batches);
         replicas.extend(report.replica.filter(|replica| api.is_news(replica)));
+    }
+    // Counts of a trial are told again with each report: those that find no store now come with the next.
+    if let Err(error) = api.store.note_trials(&trials).await {
+        tracing::debug!(%error, "counts of a rollout were not stored");
     }
     match api.store.ingest(&batches, &replicas).await {
         Ok(ingested) => {
@@ -132,6 +195,10 @@ impl Api {
     }
 }
 
+fn is_odd(row: &TrialRow) -> bool {
+    !matches!(row.arm.as_str(), "baseline" | "candidate")
+}
+
 /// Report statistics.
 #[utoipa::path(post, path = "/v1/stats", tag = "statistics", request_body = Report,
     responses((status = 200, body = Ingested)))]
@@ -143,6 +210,11 @@ pub async fn ingest(
     let wrong = |detail: String| Err(Failure::new(Kind::InvalidBody, detail));
     if report.batches.len() > MAX_BATCHES {
         return wrong(format!("batches: {}, more than {MAX_BATCHES}", report.batches.len()));
+    }
+    if report.trial.as_ref().is_some_and(|trial| trial.rows.len() > MAX_TRIAL_ROWS || trial.rows.iter().any(is_odd)) {
+        return wrong(format!(
+            "trial: more than {MAX_TRIAL_ROWS} rows, or an arm that is neither baseline nor candidate"
+        ));
     }
     for batch in &report.batches {
         if batch.id.is_empty() || batch.id.len() > 128 || batch.id.contains('\0') {

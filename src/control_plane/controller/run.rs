@@ -133,7 +133,7 @@ impl Controller {
         let (own, people): (Vec<_>, Vec<_>) =
             view.active.iter().cloned().partition(|active| active.version.service == GENERATED);
         let mut human = self.traffic.policies();
-        match serde_json::from_slice(&bundle(&people, None).body) {
+        match serde_json::from_slice(&bundle(&people, None, None).body) {
             Ok(tree) => human.push(Document::from_value("policies in force", tree)),
             Err(error) => tracing::error!(%error, "the policies in force cannot be read"),
         }

@@ -10,7 +10,7 @@ use serde_json::json;
 use sqlx::any::AnyRow;
 use utoipa::ToSchema;
 
-use super::versions::{document_of, target, version};
+use super::versions::{document_from, target, version};
 use super::{Actor, Store, StoreError, Timestamp, Version, Write, count, get};
 
 /// What was done.
@@ -193,14 +193,27 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn active(&self) -> Result<Vec<ActiveVersion>, StoreError> {
+        let mut active = self.active_heads().await?;
+        let texts = self.documents(active.iter().map(|entry| &entry.version)).await?;
+        for entry in &mut active {
+            entry.version.document = document_from(texts.get(&entry.version.digest))?;
+        }
+        Ok(active)
+    }
+
+    /// Everything in force and not expired, without documents, in the order of services.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn active_heads(&self) -> Result<Vec<ActiveVersion>, StoreError> {
         let sql = "SELECT v.service, v.number, v.digest, v.policies, v.author, v.origin, v.reason, v.parent, \
-                   v.created_at, v.expires_at, v.document, a.activated_at, a.activated_by FROM active_versions a JOIN \
+                   v.created_at, v.expires_at, a.activated_at, a.activated_by FROM active_versions a JOIN \
                    policy_versions v ON v.service = a.service AND v.number = a.number \
                    WHERE v.expires_at IS NULL OR v.expires_at > $1 ORDER BY v.service";
         let rows = sqlx::query(sql).bind(self.now().stored()).fetch_all(&self.pool).await?;
         let active = |row: &AnyRow| {
             Ok(ActiveVersion {
-                version: version(row, document_of(row)?)?,
+                version: version(row, serde_json::Value::Null)?,
                 activated_at: Timestamp::from_stored(get(row, "activated_at")?),
                 activated_by: get(row, "activated_by")?,
             })
@@ -248,7 +261,7 @@ impl Write<'_> {
         Ok(expires_at.map(Timestamp::from_stored))
     }
 
-    async fn active_number(&mut self, service: &str) -> Result<Option<i64>, StoreError> {
+    pub(super) async fn active_number(&mut self, service: &str) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT number FROM active_versions WHERE service = $1";
         let row = sqlx::query(sql).bind(service.to_owned()).fetch_optional(&mut *self.tx).await?;
         row.map(|row| get(&row, "number")).transpose()
@@ -268,7 +281,7 @@ impl Write<'_> {
         }
     }
 
-    async fn put_active(
+    pub(super) async fn put_active(
         &mut self,
         service: &str,
         number: Option<i64>,

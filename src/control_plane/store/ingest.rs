@@ -1,6 +1,6 @@
 //! Statistics from gateways and SDKs.
 //!
-//! Purpose: add counts of patterns to the buckets they belong to, and patterns to the catalogue.
+//! Purpose: add counts of patterns to the buckets they belong to, of every length, and patterns to the catalogue.
 //! Promises: a batch is added whole or not at all, and once: its id is written in the same transaction; rows of one
 //! bucket add up; several batches can share a transaction.
 //! Never: trusts sizes; texts are cut, counts bounded.
@@ -10,13 +10,12 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::levels::{Bounds, LEVELS, floor};
 use super::sql::Sql;
 use super::{Replica, Store, StoreError, Timestamp, Write, get, stored};
 
 /// Rows of one batch at most.
 pub const MAX_BATCH_ROWS: usize = 10_000;
-/// Length of the finest bucket, in seconds.
-pub(super) const FINE_SECONDS: i64 = 10;
 /// Rows of one statement: seven values each stay far below both engines' limits of bound values.
 const ROWS_PER_STATEMENT: usize = 500;
 /// Ids of patterns remembered; beyond it all are forgotten and learned again.
@@ -25,8 +24,17 @@ const MAX_KNOWN: usize = 200_000;
 const MAX_NAME_BYTES: usize = 256;
 /// Longest template and example, in bytes.
 const MAX_TEXT_BYTES: usize = 2048;
-/// Largest count taken from one row: the sums of a bucket stay far from overflow.
+/// Largest count taken from one row.
 const MAX_COUNT: u64 = 1 << 48;
+/// Largest count of one bucket (4.5 PB): sums over two thousand buckets stay below what the engines can add.
+const MAX_BUCKET: u64 = 1 << 52;
+/// The sums of everything.
+const GLOBAL_SCOPE: &str = "global";
+
+/// The name that the sums of a service have.
+pub(super) fn scope_of(service: Option<&str>) -> String {
+    service.map_or_else(|| GLOBAL_SCOPE.to_owned(), |service| format!("service:{service}"))
+}
 
 /// Counts of patterns, told once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -106,11 +114,26 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, row: &StatsRow) {
-        self.records += row.records.min(MAX_COUNT);
-        self.bytes += row.bytes.min(MAX_COUNT);
-        self.kept += row.kept.min(row.records).min(MAX_COUNT);
-        self.kept_bytes += row.kept_bytes.min(row.bytes).min(MAX_COUNT);
+    fn of(row: &StatsRow) -> Self {
+        Sums {
+            records: row.records.min(MAX_COUNT),
+            bytes: row.bytes.min(MAX_COUNT),
+            kept: row.kept.min(row.records).min(MAX_COUNT),
+            kept_bytes: row.kept_bytes.min(row.bytes).min(MAX_COUNT),
+        }
+    }
+
+    fn bind(&self, sql: &mut Sql) {
+        sql.bind(stored(self.records)).next().bind(stored(self.bytes)).next();
+        sql.bind(stored(self.kept)).next().bind(stored(self.kept_bytes));
+    }
+
+    fn add(&mut self, other: Sums) {
+        let add = |to: &mut u64, more: u64| *to = (*to + more).min(MAX_BUCKET);
+        add(&mut self.records, other.records);
+        add(&mut self.bytes, other.bytes);
+        add(&mut self.kept, other.kept);
+        add(&mut self.kept_bytes, other.kept_bytes);
     }
 }
 
@@ -167,18 +190,17 @@ impl Store {
                 };
                 // A clock that runs ahead must not write buckets that no retention reaches.
                 let at = row.at.min(now);
-                let start = at.secs().max(0) / FINE_SECONDS * FINE_SECONDS;
+                let start = floor(at.secs().max(0), LEVELS[0].seconds);
                 note(&mut patterns, &key, row, at);
-                sums.entry((key, start)).or_default().add(row);
+                sums.entry((key, start)).or_default().add(Sums::of(row));
             }
         }
         ingested.rows = sums.len() as u64;
         let ids = write.pattern_ids(&patterns, &self.known).await?;
-        let rows = sums.iter().filter_map(|((key, start), sums)| Some((*ids.get(key)?, *start, *sums)));
-        let mut rows: Vec<(i64, i64, Sums)> = rows.collect();
-        // One order everywhere, so that two transactions cannot wait for each other.
-        rows.sort_by_key(|(id, start, _)| (*id, *start));
-        write.add(&rows).await?;
+        if !sums.is_empty() {
+            let bounds = Store::bounds(&mut write.tx).await?;
+            write.add(&sums, &ids, &bounds).await?;
+        }
         for replica in replicas {
             write.note_replica(replica, now).await?;
         }
@@ -264,19 +286,60 @@ impl Write<'_> {
         Ok(ids)
     }
 
-    async fn add(&mut self, rows: &[(i64, i64, Sums)]) -> Result<(), StoreError> {
+    /// Adds sums of the shortest buckets to those of every length.
+    async fn add(
+        &mut self,
+        sums: &BTreeMap<(Key, i64), Sums>,
+        ids: &HashMap<Key, i64>,
+        bounds: &Bounds,
+    ) -> Result<(), StoreError> {
+        // Sorted: in one order everywhere, so that two transactions cannot wait for each other.
+        let mut of_scopes: BTreeMap<(String, i64, i64), Sums> = BTreeMap::new();
+        for (index, level) in LEVELS.iter().enumerate() {
+            let mut of_patterns: BTreeMap<(i64, i64), Sums> = BTreeMap::new();
+            for ((key, start), sums) in sums {
+                let start = floor(*start, level.seconds);
+                if let Some(id) = ids.get(key).filter(|_| bounds.has(index, start)) {
+                    of_patterns.entry((*id, start)).or_default().add(*sums);
+                    for scope in [scope_of(None), scope_of(Some(&key.service))] {
+                        of_scopes.entry((scope, level.seconds, start)).or_default().add(*sums);
+                    }
+                }
+            }
+            let rows: Vec<_> = of_patterns.into_iter().collect();
+            for rows in rows.chunks(ROWS_PER_STATEMENT) {
+                let mut sql = Sql::new("INSERT INTO ");
+                sql.push(level.table).push(" AS t (pattern_id, start, records, bytes, kept, kept_bytes) ");
+                sql.values(rows, |sql, ((id, start), sums)| {
+                    sql.bind(*id).next().bind(*start).next();
+                    sums.bind(sql);
+                });
+                sql.push(" ON CONFLICT (pattern_id, start)").push(ADD_ON_CONFLICT);
+                sql.build()?.persistent(false).execute(&mut *self.tx).await?;
+            }
+        }
+        let rows: Vec<_> = of_scopes.into_iter().collect();
         for rows in rows.chunks(ROWS_PER_STATEMENT) {
-            let mut sql = Sql::new(
-                "INSERT INTO pattern_stats (pattern_id, resolution, start, records, bytes, kept, kept_bytes) ",
-            );
-            sql.values(rows, |sql, (id, start, sums)| {
-                sql.bind(*id).next().bind(FINE_SECONDS).next().bind(*start).next();
-                sql.bind(stored(sums.records)).next().bind(stored(sums.bytes)).next();
-                sql.bind(stored(sums.kept)).next().bind(stored(sums.kept_bytes));
+            let mut sql =
+                Sql::new("INSERT INTO scope_counts AS t (scope, resolution, start, records, bytes, kept, kept_bytes) ");
+            sql.values(rows, |sql, ((scope, resolution, start), sums)| {
+                sql.bind(scope.clone()).next().bind(*resolution).next().bind(*start).next();
+                sums.bind(sql);
             });
-            sql.push(super::rollup::ADD_ON_CONFLICT);
+            sql.push(" ON CONFLICT (scope, resolution, start)").push(ADD_ON_CONFLICT);
             sql.build()?.persistent(false).execute(&mut *self.tx).await?;
         }
         Ok(())
     }
 }
+
+/// What an insert does with a bucket that is there: add, up to [`MAX_BUCKET`].
+const ADD_ON_CONFLICT: &str = " DO UPDATE SET \
+     records = CASE WHEN t.records + excluded.records > 4503599627370496 THEN 4503599627370496 \
+     ELSE t.records + excluded.records END, \
+     bytes = CASE WHEN t.bytes + excluded.bytes > 4503599627370496 THEN 4503599627370496 \
+     ELSE t.bytes + excluded.bytes END, \
+     kept = CASE WHEN t.kept + excluded.kept > 4503599627370496 THEN 4503599627370496 \
+     ELSE t.kept + excluded.kept END, \
+     kept_bytes = CASE WHEN t.kept_bytes + excluded.kept_bytes > 4503599627370496 THEN 4503599627370496 \
+     ELSE t.kept_bytes + excluded.kept_bytes END";

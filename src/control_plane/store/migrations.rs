@@ -11,12 +11,26 @@ use sqlx::{AnyPool, SqlSafeStr as _};
 use super::{Engine, StoreError};
 
 /// Number, name, SQLite, PostgreSQL.
-const STEPS: &[(i64, &str, &str, &str)] = &[(
-    1,
-    "start",
-    include_str!("../../../migrations/sqlite/0001_start.sql"),
-    include_str!("../../../migrations/postgres/0001_start.sql"),
-)];
+const STEPS: &[(i64, &str, &str, &str)] = &[
+    (
+        1,
+        "start",
+        include_str!("../../../migrations/sqlite/0001_start.sql"),
+        include_str!("../../../migrations/postgres/0001_start.sql"),
+    ),
+    (
+        2,
+        "stats_levels",
+        include_str!("../../../migrations/sqlite/0002_stats_levels.sql"),
+        include_str!("../../../migrations/postgres/0002_stats_levels.sql"),
+    ),
+    (
+        3,
+        "rollouts",
+        include_str!("../../../migrations/sqlite/0003_rollouts.sql"),
+        include_str!("../../../migrations/postgres/0003_rollouts.sql"),
+    ),
+];
 
 /// How often a process tries when others migrate the same SQLite file.
 const TURNS: usize = 20;

@@ -5,8 +5,8 @@
 //! a change and its line in the audit log are one transaction; a version, once written, never changes.
 //! Never: judges a policy, compiles it, or talks to a network other than the database.
 //!
-//! `versions` and `activation` hold policies, `tokens` who may ask, `audit` who did what, `ingest`, `query` and `rollup`
-//! statistics, `runs` the loop's runs, `replicas` who runs, `leader` who leads.
+//! `versions` and `activation` hold policies, `rollouts` how a version comes in force, `runs` the loop's runs, `tokens` who
+//! may ask, `audit` who did what, `ingest`, `levels`, `query` and `rollup` statistics, `replicas` who runs, `leader` who leads.
 
 mod activation;
 mod anomalies;
@@ -15,9 +15,11 @@ pub mod config;
 mod error;
 mod ingest;
 mod leader;
+mod levels;
 mod migrations;
 mod query;
 mod replicas;
+mod rollouts;
 mod rollup;
 mod runs;
 mod sql;
@@ -40,10 +42,11 @@ pub use ingest::{Batch, Ingested, MAX_BATCH_ROWS, StatsRow};
 pub use leader::Leadership;
 pub use query::{Bucket, PatternId, PatternQuery, PatternStats, SeriesQuery, Sort};
 pub use replicas::Replica;
+pub use rollouts::{ArmRow, InForce, NewRollout, RolloutChange, RolloutRow, TrialRows};
 pub use rollup::{Retention, RollUp};
 pub use time::Timestamp;
 pub use tokens::{MAX_TOKENS, NewToken, Scope, Token, digest_of};
-pub use versions::{GENERATED, GLOBAL, NewVersion, Version, VersionOrigin};
+pub use versions::{GENERATED, GLOBAL, NewVersion, Version, VersionOrigin, document_from};
 
 use crate::clock::Clock;
 use config::StoreConfig;
@@ -161,6 +164,15 @@ impl Store {
     /// Closes all connections.
     pub async fn close(&self) {
         self.pool.close().await;
+    }
+
+    /// A look at the store as it is at one moment, over several questions.
+    async fn look(&self) -> Result<Transaction<'static, Any>, StoreError> {
+        let begin = match self.engine {
+            Engine::Sqlite => "BEGIN",
+            Engine::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+        };
+        Ok(self.pool.begin_with(begin).await?)
     }
 
     async fn write(&self) -> Result<Write<'_>, StoreError> {

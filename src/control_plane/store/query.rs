@@ -1,14 +1,16 @@
 //! Statistics for people: patterns by volume, and over time.
 //!
-//! Purpose: sum buckets of all resolutions over a span of time.
+//! Purpose: sum buckets over a span of time, from as few of them as there can be.
 //! Promises: exact for spans that begin and end on the buckets they touch; bounded in rows; a page continues where
-//! the one before ended.
+//! the one before ended; a question sees the store as it is at one moment.
 //! Never: writes.
 
 use serde::{Deserialize, Serialize};
 use sqlx::any::AnyRow;
 use utoipa::ToSchema;
 
+use super::ingest::scope_of;
+use super::levels::{LEVELS, Run};
 use super::sql::Sql;
 use super::{Store, StoreError, Timestamp, count, get};
 
@@ -127,6 +129,15 @@ pub struct Bucket {
 impl Sort {
     fn column(self) -> &'static str {
         match self {
+            Sort::Bytes => "bytes",
+            Sort::Records => "records",
+            Sort::Kept => "kept",
+            Sort::Dropped => "records - kept",
+        }
+    }
+
+    fn joined_column(self) -> &'static str {
+        match self {
             Sort::Bytes => "t.bytes",
             Sort::Records => "t.records",
             Sort::Kept => "t.kept",
@@ -146,6 +157,46 @@ impl Sort {
     }
 }
 
+/// The columns of a pattern, `p`, with sums, `t`.
+const COLUMNS: &str = "SELECT p.id, p.service, p.severity, p.pattern, p.template, p.example, p.first_seen, p.last_seen, \
+     COALESCE(t.records, 0) AS records, COALESCE(t.bytes, 0) AS bytes, COALESCE(t.kept, 0) AS kept, \
+     COALESCE(t.kept_bytes, 0) AS kept_bytes FROM ";
+/// Sums of one table or of several.
+const SUMS: &str = "CAST(SUM(records) AS BIGINT) AS records, CAST(SUM(bytes) AS BIGINT) AS bytes, \
+     CAST(SUM(kept) AS BIGINT) AS kept, CAST(SUM(kept_bytes) AS BIGINT) AS kept_bytes FROM ";
+/// What is true of no row.
+const NOTHING: &[Run] = &[Run { level: 0, from: 0, to: 0 }];
+
+/// Which patterns.
+#[derive(Default)]
+struct Filter<'a> {
+    service: Option<&'a str>,
+    severity: Option<&'a str>,
+    id: Option<PatternId>,
+}
+
+/// Sums of patterns: `SELECT id, records, bytes, kept, kept_bytes`.
+fn sums(sql: &mut Sql, runs: &[Run], filter: &Filter<'_>) {
+    sql.push("SELECT id, ").push(SUMS).push("(");
+    for (index, run) in if runs.is_empty() { NOTHING } else { runs }.iter().enumerate() {
+        // The sums of each run are made pattern by pattern, in the order of the tables, and take no sorting.
+        sql.push(if index > 0 { " UNION ALL SELECT q.id AS id, " } else { "SELECT q.id AS id, " }).push(SUMS);
+        sql.push("patterns q CROSS JOIN ").push(LEVELS[run.level].table).push(" s WHERE s.pattern_id = q.id");
+        sql.push(" AND s.start >= ").bind(run.from).push(" AND s.start < ").bind(run.to);
+        if let Some(service) = filter.service {
+            sql.push(" AND q.service = ").bind(service.to_owned());
+        }
+        if let Some(severity) = filter.severity {
+            sql.push(" AND q.severity = ").bind(severity.to_owned());
+        }
+        if let Some(id) = filter.id {
+            sql.push(" AND q.id = ").bind(id);
+        }
+        sql.push(" GROUP BY q.id");
+    }
+    sql.push(") u GROUP BY id");
+}
+
 impl Store {
     /// Patterns with records in the span, the largest first.
     ///
@@ -153,34 +204,22 @@ impl Store {
     /// When the database does not answer.
     pub async fn patterns(&self, query: &PatternQuery) -> Result<Vec<PatternStats>, StoreError> {
         let (from, to) = (query.from.secs(), query.to.secs());
-        let mut sql = Sql::new(
-            "SELECT t.id, p.service, p.severity, p.pattern, p.template, p.example, p.first_seen, p.last_seen, \
-             t.records, t.bytes, t.kept, t.kept_bytes FROM (SELECT q.id AS id, \
-             CAST(SUM(s.records) AS BIGINT) AS records, CAST(SUM(s.bytes) AS BIGINT) AS bytes, \
-             CAST(SUM(s.kept) AS BIGINT) AS kept, CAST(SUM(s.kept_bytes) AS BIGINT) AS kept_bytes \
-             FROM patterns q JOIN pattern_stats s ON s.pattern_id = q.id WHERE s.resolution IN (10, 300, 3600) \
-             AND s.start >= ",
-        );
-        sql.bind(from).push(" AND s.start < ").bind(to);
-        // A pattern not seen since the span began has no bucket in it.
-        sql.push(" AND q.last_seen >= ").bind(query.from.before(std::time::Duration::from_secs(120)).stored());
-        if let Some(service) = &query.service {
-            sql.push(" AND q.service = ").bind(service.clone());
-        }
-        if let Some(severity) = &query.severity {
-            sql.push(" AND q.severity = ").bind(severity.clone());
-        }
-        if let Some(id) = query.id {
-            sql.push(" AND q.id = ").bind(id);
-        }
-        sql.push(" GROUP BY q.id) t JOIN patterns p ON p.id = t.id WHERE 1 = 1");
+        let mut tx = self.look().await?;
+        let runs = Store::bounds(&mut tx).await?.cover(from, to);
         let column = query.sort.column();
+        let mut sql = Sql::new(COLUMNS);
+        sql.push("(SELECT * FROM (");
+        let filter = Filter { service: query.service.as_deref(), severity: query.severity.as_deref(), id: query.id };
+        sums(&mut sql, &runs, &filter);
+        sql.push(") a WHERE 1 = 1");
         if let Some((value, id)) = query.after {
             sql.push(" AND (").push(column).push(" < ").bind(value).push(" OR (").push(column).push(" = ").bind(value);
-            sql.push(" AND t.id > ").bind(id).push("))");
+            sql.push(" AND id > ").bind(id).push("))");
         }
-        sql.push(" ORDER BY ").push(column).push(" DESC, t.id LIMIT ").bind(i64::from(query.limit));
-        let rows = sql.build()?.fetch_all(&self.pool).await?;
+        sql.push(" ORDER BY ").push(column).push(" DESC, id LIMIT ").bind(i64::from(query.limit));
+        sql.push(") t JOIN patterns p ON p.id = t.id ORDER BY ").push(query.sort.joined_column()).push(" DESC, t.id");
+        let rows = sql.build()?.fetch_all(&mut *tx).await?;
+        tx.commit().await?;
         let seconds = (to - from).max(1) as f64;
         rows.iter().map(|row| pattern(row, seconds)).collect()
     }
@@ -195,15 +234,14 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Option<PatternStats>, StoreError> {
-        let sql = "SELECT p.id, p.service, p.severity, p.pattern, p.template, p.example, p.first_seen, p.last_seen, \
-                   CAST(COALESCE(t.records, 0) AS BIGINT) AS records, CAST(COALESCE(t.bytes, 0) AS BIGINT) AS bytes, \
-                   CAST(COALESCE(t.kept, 0) AS BIGINT) AS kept, \
-                   CAST(COALESCE(t.kept_bytes, 0) AS BIGINT) AS kept_bytes FROM patterns p LEFT JOIN \
-                   (SELECT pattern_id, SUM(records) AS records, SUM(bytes) AS bytes, SUM(kept) AS kept, \
-                   SUM(kept_bytes) AS kept_bytes FROM pattern_stats WHERE pattern_id = $1 AND \
-                   resolution IN (10, 300, 3600) AND start >= $2 AND start < $3 GROUP BY pattern_id) t \
-                   ON t.pattern_id = p.id WHERE p.id = $1";
-        let row = sqlx::query(sql).bind(id).bind(from.secs()).bind(to.secs()).fetch_optional(&self.pool).await?;
+        let mut tx = self.look().await?;
+        let runs = Store::bounds(&mut tx).await?.cover(from.secs(), to.secs());
+        let mut sql = Sql::new(COLUMNS);
+        sql.push("patterns p LEFT JOIN (");
+        sums(&mut sql, &runs, &Filter { id: Some(id), ..Filter::default() });
+        sql.push(") t ON t.id = p.id WHERE p.id = ").bind(id);
+        let row = sql.build()?.fetch_optional(&mut *tx).await?;
+        tx.commit().await?;
         let seconds = (to.secs() - from.secs()).max(1) as f64;
         row.map(|row| pattern(&row, seconds)).transpose()
     }
@@ -213,23 +251,33 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn series(&self, query: &SeriesQuery) -> Result<Vec<Bucket>, StoreError> {
-        let step = query.step.max(super::ingest::FINE_SECONDS);
-        let mut sql = Sql::new("SELECT (s.start / ");
-        sql.bind(step).push(
-            ") AS bucket, CAST(SUM(s.records) AS BIGINT) AS records, CAST(SUM(s.bytes) AS BIGINT) \
-             AS bytes, CAST(SUM(s.kept) AS BIGINT) AS kept, CAST(SUM(s.kept_bytes) AS BIGINT) AS kept_bytes FROM \
-             patterns q JOIN pattern_stats s ON s.pattern_id = q.id WHERE s.resolution IN (10, 300, 3600) AND \
-             s.start >= ",
-        );
-        sql.bind(query.from.secs()).push(" AND s.start < ").bind(query.to.secs());
-        if let Some(service) = &query.service {
-            sql.push(" AND q.service = ").bind(service.clone());
+        let step = query.step.max(LEVELS[0].seconds);
+        let mut tx = self.look().await?;
+        // One row for each bucket: there is nothing to save with longer ones.
+        let runs = Store::bounds(&mut tx).await?.shortest_runs(query.from.secs(), query.to.secs());
+        let mut sql = Sql::new("SELECT bucket, ");
+        sql.push(SUMS).push("(");
+        for (index, run) in if runs.is_empty() { NOTHING } else { &runs }.iter().enumerate() {
+            sql.push(if index > 0 { " UNION ALL SELECT (s.start / " } else { "SELECT (s.start / " }).bind(step);
+            sql.push(") AS bucket, s.records, s.bytes, s.kept, s.kept_bytes FROM ");
+            match query.id {
+                Some(id) => {
+                    sql.push(LEVELS[run.level].table).push(" s WHERE s.pattern_id = ").bind(id);
+                    if let Some(service) = &query.service {
+                        sql.push(" AND s.pattern_id IN (SELECT id FROM patterns WHERE id = ").bind(id);
+                        sql.push(" AND service = ").bind(service.clone()).push(")");
+                    }
+                }
+                None => {
+                    sql.push("scope_counts s WHERE s.scope = ").bind(scope_of(query.service.as_deref()));
+                    sql.push(" AND s.resolution = ").bind(LEVELS[run.level].seconds);
+                }
+            }
+            sql.push(" AND s.start >= ").bind(run.from).push(" AND s.start < ").bind(run.to);
         }
-        if let Some(id) = query.id {
-            sql.push(" AND q.id = ").bind(id);
-        }
-        sql.push(" GROUP BY bucket ORDER BY bucket LIMIT ").bind(i64::from(query.limit));
-        let rows = sql.build()?.fetch_all(&self.pool).await?;
+        sql.push(") u GROUP BY bucket ORDER BY bucket LIMIT ").bind(i64::from(query.limit));
+        let rows = sql.build()?.fetch_all(&mut *tx).await?;
+        tx.commit().await?;
         let bucket = |row: &AnyRow| {
             let bucket: i64 = get(row, "bucket")?;
             Ok(Bucket {
@@ -248,8 +296,12 @@ impl Store {
     /// # Errors
     /// When the database does not answer.
     pub async fn services(&self, after: Option<&str>, limit: u32) -> Result<Vec<String>, StoreError> {
-        let sql = "SELECT service FROM (SELECT service FROM patterns UNION SELECT service FROM policy_versions) s \
-                   WHERE service > $1 ORDER BY service LIMIT $2";
+        // From one name to the next by the index, past the patterns of each.
+        let sql = "WITH RECURSIVE names(service) AS (SELECT MIN(service) FROM patterns WHERE service > $1 UNION ALL \
+                   SELECT (SELECT MIN(p.service) FROM patterns p WHERE p.service > names.service) FROM names \
+                   WHERE names.service IS NOT NULL), known(service) AS (SELECT service FROM names \
+                   WHERE service IS NOT NULL LIMIT $2) SELECT service FROM (SELECT service FROM known UNION \
+                   SELECT service FROM policy_versions WHERE service > $1) s ORDER BY service LIMIT $2";
         let rows = sqlx::query(sql)
             .bind(after.unwrap_or_default().to_owned())
             .bind(i64::from(limit))

@@ -1,25 +1,16 @@
 //! Old statistics take less room: 10 s, then 5 minutes, then an hour, then nothing.
 //!
-//! Purpose: add fine buckets up to coarser ones as they age, and forget what is too old.
-//! Promises: a count stands in exactly one bucket at any time, so sums over all of them are exact before, during and
-//! after; each step is one transaction; running it twice changes nothing the second time.
+//! Purpose: remove short buckets as they age, where longer ones have the same counts, and forget what is too old.
+//! Promises: where the buckets of a length begin changes in the transaction that removes those before, so sums are exact
+//! before, during and after; bounds never go back; running it twice changes nothing the second time.
 //! Never: runs by itself; the leader calls it.
 
 use std::time::Duration;
 
 use super::config::RetentionConfig;
-use super::ingest::FINE_SECONDS;
-use super::{Store, StoreError};
-
-/// Length of the middle buckets, in seconds.
-pub(super) const MEDIUM_SECONDS: i64 = 300;
-/// Length of the coarse buckets, in seconds.
-pub(super) const COARSE_SECONDS: i64 = 3600;
-
-/// What an insert does with a bucket that is there.
-pub(super) const ADD_ON_CONFLICT: &str = " ON CONFLICT (pattern_id, resolution, start) DO UPDATE SET \
-     records = pattern_stats.records + excluded.records, bytes = pattern_stats.bytes + excluded.bytes, \
-     kept = pattern_stats.kept + excluded.kept, kept_bytes = pattern_stats.kept_bytes + excluded.kept_bytes";
+use super::levels::{BASE_LEVELS, LEVELS, floor};
+use super::sql::Sql;
+use super::{Store, StoreError, Write};
 
 /// Ages at which things are rolled up or forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +42,7 @@ impl From<&RetentionConfig> for Retention {
 /// What a roll-up did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RollUp {
-    /// Buckets that went into coarser ones.
+    /// Buckets of which only longer ones are left.
     pub rolled: u64,
     /// Buckets forgotten.
     pub forgotten: u64,
@@ -63,23 +54,38 @@ impl Store {
     /// Rolls up and forgets by age.
     ///
     /// # Errors
-    /// When the database does not answer; what was done until then stays done.
+    /// When the database does not answer; nothing was done then.
     pub async fn roll_up(&self, retention: &Retention) -> Result<RollUp, StoreError> {
         let now = self.now();
-        let cutoff = |age: Duration, to: i64| now.before(age).secs().div_euclid(to) * to;
         let mut done = RollUp::default();
-        for (age, from, to) in
-            [(retention.fine, FINE_SECONDS, MEDIUM_SECONDS), (retention.medium, MEDIUM_SECONDS, COARSE_SECONDS)]
-        {
-            done.rolled += self.coarsen(cutoff(age, to), from, to).await?;
-        }
-        let oldest = cutoff(retention.coarse, COARSE_SECONDS);
         let mut write = self.write().await?;
-        let sql = "DELETE FROM pattern_stats WHERE pattern_id IN (SELECT id FROM patterns) AND \
-                   resolution IN (10, 300, 3600) AND start < $1";
-        done.forgotten = sqlx::query(sql).bind(oldest).execute(&mut *write.tx).await?.rows_affected();
+        // Two processes at once take turns.
+        let turn = "UPDATE stats_bounds SET start = start WHERE resolution = 10";
+        sqlx::query(turn).execute(&mut *write.tx).await?;
+        let mut first = Store::bounds(&mut write.tx).await?.first;
+        let ages = [retention.fine, retention.medium, retention.coarse];
+        for level in (0..BASE_LEVELS).rev() {
+            // On the bounds of the next length; hours begin anywhere, days that have lost hours are not asked for.
+            let unit = LEVELS[(level + 1).min(BASE_LEVELS - 1)].seconds;
+            let longer = if level + 1 < BASE_LEVELS { first[level + 1] } else { 0 };
+            let to = floor(now.before(ages[level]).secs(), unit).max(longer);
+            if to <= first[level] {
+                continue;
+            }
+            first[level] = to;
+            let sql = "UPDATE stats_bounds SET start = $1 WHERE resolution = $2";
+            sqlx::query(sql).bind(to).bind(LEVELS[level].seconds).execute(&mut *write.tx).await?;
+            let removed = write.remove(level, to).await?;
+            match level + 1 < BASE_LEVELS {
+                true => done.rolled += removed,
+                false => {
+                    done.forgotten += removed;
+                    write.remove(BASE_LEVELS, to).await?;
+                }
+            }
+        }
         let sql = "DELETE FROM patterns WHERE last_seen < $1 AND NOT EXISTS \
-                   (SELECT 1 FROM pattern_stats s WHERE s.pattern_id = patterns.id)";
+                   (SELECT 1 FROM counts_1h s WHERE s.pattern_id = patterns.id)";
         let seen = now.before(retention.coarse).stored();
         done.patterns = sqlx::query(sql).bind(seen).execute(&mut *write.tx).await?.rows_affected();
         for (sql, age) in [
@@ -97,25 +103,17 @@ impl Store {
         write.commit().await?;
         Ok(done)
     }
+}
 
-    /// Adds buckets of `from` seconds that start before `cutoff` up to buckets of `to` seconds.
-    async fn coarsen(&self, cutoff: i64, from: i64, to: i64) -> Result<u64, StoreError> {
-        let mut write = self.write().await?;
-        // On PostgreSQL two processes at once would both read what only one of them deletes.
-        write.lock("policies").await?;
-        let sql = "INSERT INTO pattern_stats (pattern_id, resolution, start, records, bytes, kept, kept_bytes) \
-                   SELECT pattern_id, $1, (start / $1) * $1, CAST(SUM(records) AS BIGINT), CAST(SUM(bytes) AS BIGINT), \
-                   CAST(SUM(kept) AS BIGINT), CAST(SUM(kept_bytes) AS BIGINT) FROM pattern_stats \
-                   WHERE pattern_id IN (SELECT id FROM patterns) AND resolution = $2 AND start < $3 \
-                   GROUP BY pattern_id, (start / $1) * $1 ON CONFLICT (pattern_id, resolution, start) DO UPDATE SET \
-                   records = pattern_stats.records + excluded.records, bytes = pattern_stats.bytes + excluded.bytes, \
-                   kept = pattern_stats.kept + excluded.kept, \
-                   kept_bytes = pattern_stats.kept_bytes + excluded.kept_bytes";
-        sqlx::query(sql).bind(to).bind(from).bind(cutoff).execute(&mut *write.tx).await?;
-        let sql = "DELETE FROM pattern_stats WHERE pattern_id IN (SELECT id FROM patterns) AND resolution = $1 AND \
-                   start < $2";
-        let deleted = sqlx::query(sql).bind(from).bind(cutoff).execute(&mut *write.tx).await?.rows_affected();
-        write.commit().await?;
-        Ok(deleted)
+impl Write<'_> {
+    /// Removes the buckets of a level that begin before `to`.
+    async fn remove(&mut self, level: usize, to: i64) -> Result<u64, StoreError> {
+        let Some(level) = LEVELS.get(level) else { return Ok(0) };
+        let mut sql = Sql::new("DELETE FROM ");
+        sql.push(level.table).push(" WHERE pattern_id IN (SELECT id FROM patterns) AND start < ").bind(to);
+        let removed = sql.build()?.execute(&mut *self.tx).await?.rows_affected();
+        let sql = "DELETE FROM scope_counts WHERE resolution = $1 AND start < $2";
+        sqlx::query(sql).bind(level.seconds).bind(to).execute(&mut *self.tx).await?;
+        Ok(removed)
     }
 }

@@ -4,14 +4,19 @@
 //! Promises: numbers of a service count up from 1 without gaps; writing the newest document again adds nothing.
 //! Never: puts a version in force; see `activation`.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use sqlx::any::AnyRow;
 use utoipa::ToSchema;
 
+use super::sql::Sql;
 use super::{Actor, Store, StoreError, Timestamp, Write, count, get};
 
+/// Versions whose documents one statement asks for.
+const VERSIONS_AT_ONCE: usize = 200;
 /// The service that stands for all services.
 pub const GLOBAL: &str = "";
 
@@ -117,6 +122,15 @@ pub(super) fn document_of(row: &AnyRow) -> Result<Value, StoreError> {
     serde_json::from_str(&text).map_err(|error| StoreError::Row(format!("a policy document: {error}")))
 }
 
+/// The document that a text is.
+///
+/// # Errors
+/// [`StoreError::Row`] when it is none.
+pub fn document_from(text: Option<&String>) -> Result<Value, StoreError> {
+    let text = text.ok_or_else(|| StoreError::Row("a policy document: it is not there".into()))?;
+    serde_json::from_str(text).map_err(|error| StoreError::Row(format!("a policy document: {error}")))
+}
+
 /// How a service is called in targets and messages.
 pub(super) fn target(service: &str) -> String {
     match service {
@@ -151,6 +165,29 @@ impl Store {
             Some(row) => version(&row, document_of(&row)?),
             None => Err(StoreError::NotFound(format!("{} has no version {number}", target(service)))),
         }
+    }
+
+    /// The texts of versions' documents, by their digest.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn documents(
+        &self,
+        versions: impl Iterator<Item = &Version>,
+    ) -> Result<HashMap<String, String>, StoreError> {
+        let mut texts = HashMap::new();
+        let versions: Vec<&Version> = versions.collect();
+        for versions in versions.chunks(VERSIONS_AT_ONCE) {
+            let mut sql = Sql::new("SELECT digest, document FROM policy_versions WHERE ");
+            for (index, version) in versions.iter().enumerate() {
+                sql.push(if index > 0 { " OR (service = " } else { "(service = " }).bind(version.service.clone());
+                sql.push(" AND number = ").bind(version.number).push(")");
+            }
+            for row in sql.build()?.persistent(false).fetch_all(&self.pool).await? {
+                texts.insert(get(&row, "digest")?, get(&row, "document")?);
+            }
+        }
+        Ok(texts)
     }
 
     /// Versions of a service before `before` (all without one), the newest first, without their documents.

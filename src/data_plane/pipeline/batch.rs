@@ -11,14 +11,17 @@ use bytes::Bytes;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 
+use super::take::alone;
+use super::trial::{Counted, Mode, Trial, TrialEntry};
 use super::{Pipeline, Wiring};
 use crate::clock::UnixNanos;
 use crate::data_plane::exporter::Outgoing;
-use crate::data_plane::ledger::Entry;
+use crate::data_plane::ledger::{Arm, Entry};
 use crate::data_plane::pattern::{Grouping, PatternCache, PatternId};
 use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution, trace_randomness};
 use crate::data_plane::receiver::Received;
 use crate::data_plane::sampler::summary::put_threshold;
+use crate::data_plane::sampler::threshold::RANDOMNESS_RANGE;
 use crate::data_plane::sampler::{Boosts, Decision, Facts, Incoming, ThresholdText, decide as decide_record};
 use crate::data_plane::signature::{Signature, Signer};
 use crate::data_plane::view::{
@@ -53,6 +56,16 @@ pub(super) struct Scratch {
     edit: Edit,
     cells: CellCache,
     rng: SmallRng,
+    /// What the policy on trial needs, while there is one.
+    trial: TrialScratch,
+}
+
+/// Buffers for a policy on trial.
+#[derive(Default)]
+struct TrialScratch {
+    candidates: Candidates,
+    matches: Matches,
+    entry: TrialEntry,
 }
 
 impl Default for Scratch {
@@ -70,6 +83,7 @@ impl Default for Scratch {
             edit: Edit::default(),
             cells: CellCache::default(),
             rng: SmallRng::from_os_rng(),
+            trial: TrialScratch::default(),
         }
     }
 }
@@ -83,6 +97,7 @@ impl Scratch {
     /// Indexes a request and signs its records.
     pub(super) fn read(&mut self, body: &[u8]) -> Result<(), ViewError> {
         self.entry.clear();
+        self.trial.entry.clear();
         self.plan.clear();
         self.signatures.clear();
         self.traces.clear();
@@ -113,6 +128,7 @@ pub(super) struct Batch<'a> {
     pub(super) pipeline: &'a Pipeline,
     wiring: &'a Wiring,
     pub(super) policy: &'a CompiledPolicy,
+    trial: Option<&'a Trial>,
     boosts: &'a Boosts,
     body: &'a [u8],
     index: &'a LogIndex,
@@ -127,23 +143,36 @@ pub(super) struct Block<'a> {
     service: u32,
 }
 
+/// One record and what was found out about it before any policy is asked.
+struct Subject<'a> {
+    record: RecordRef<'a>,
+    grouping: Grouping,
+    band: Band,
+    incoming: Incoming,
+    boost: u64,
+}
+
 /// Decides on every record of the request in `scratch` and writes what is kept; `None` when nothing is.
 pub(super) fn decide(
     pipeline: &Pipeline,
     wiring: &Wiring,
-    (policy, boosts): (&CompiledPolicy, &Boosts),
+    (policy, trial, boosts): (&CompiledPolicy, Option<&Trial>, &Boosts),
     scratch: &mut Scratch,
     request: &Received,
 ) -> Option<Outgoing> {
     let now = pipeline.clock.now();
     let window = pipeline.table.window_at(now);
     let index = std::mem::take(&mut scratch.index);
-    let batch = Batch { pipeline, wiring, policy, boosts, body: &request.body, index: &index, now, window };
+    let trial = trial.filter(|trial| now < trial.until);
+    let batch = Batch { pipeline, wiring, policy, trial, boosts, body: &request.body, index: &index, now, window };
     scratch.patterns.begin(policy.catalogue());
     for (i, span) in index.resources.iter().enumerate() {
         batch.resource(scratch, i as u32, span, request.token.as_ref());
     }
     pipeline.sightings.count_evicted(scratch.patterns.take_evicted());
+    if let Some(trial) = trial {
+        trial.take(&mut scratch.trial.entry);
+    }
     let outgoing = write(scratch, &index, request);
     scratch.index = index;
     outgoing
@@ -179,7 +208,7 @@ impl Batch<'_> {
             _ => b"",
         };
         let service = self.pipeline.table.service(name, token);
-        let rewrites = self.policy.has_transforms();
+        let rewrites = self.policy.has_transforms() || self.trial.is_some_and(|trial| trial.policy.has_transforms());
         if rewrites {
             scratch.edit.begin_resource(resource.message());
         }
@@ -190,6 +219,9 @@ impl Batch<'_> {
                 scratch.edit.begin_scope(scope.message());
             }
             self.policy.block(resource, scope, self.now, &mut scratch.candidates);
+            if let Some(trial) = self.trial {
+                trial.policy.block(resource, scope, self.now, &mut scratch.trial.candidates);
+            }
             let block = Block { resource, scope, service };
             for r in scope_span.records.0..scope_span.records.1 {
                 self.record(scratch, &block, r as usize);
@@ -213,32 +245,83 @@ impl Batch<'_> {
             Some(pattern) => (pattern, None),
             None => self.resolve(scratch, record, signature),
         };
-        let grouping = Grouping { signature, pattern };
+        let band = Band::of(record.span.severity_number, record.severity_text());
+        let incoming = Incoming::of(record, scratch.traces[i], || scratch.rng.next_u64());
+        let boost = self.boosts.threshold(block.service, pattern);
+        let subject = Subject { record, grouping: Grouping { signature, pattern }, band, incoming, boost };
+        let (arm, policy) = match self.trial {
+            None => (Arm::Baseline, self.policy),
+            Some(trial) => self.arm(trial, scratch.traces[i].unwrap_or(incoming.randomness)),
+        };
+        let candidates = if arm == Arm::Baseline { &scratch.candidates } else { &scratch.trial.candidates };
         let matches = &mut scratch.matches;
-        self.policy.matches(&scratch.candidates, record, block.resource, block.scope, grouping, matches);
+        policy.matches(candidates, record, block.resource, block.scope, subject.grouping, matches);
         // What a policy rewrites must not be learned: a published template would show it.
-        if let Some(template) = unseen.filter(|_| !self.policy.transforms(matches)) {
+        if let Some(template) = unseen.filter(|_| !policy.transforms(matches)) {
             self.pipeline.sightings.note(signature, &template);
         }
-        let band = Band::of(record.span.severity_number, record.severity_text());
-        let facts = Facts {
-            incoming: Incoming::of(record, scratch.traces[i], || scratch.rng.next_u64()),
-            is_summary: record.span.is_summary,
-            protected_by: matches.protected,
-            severity_protected: self.wiring.protect_from.is_some_and(|from| band >= from),
-            ordered_drop: self.policy.ordered_drop(matches),
-            boost: self.boosts.threshold(block.service, pattern),
-            sight: Sight::default(),
-        };
-        let bytes = record.span.field.len() as u64;
-        let key = PatternKey { service: block.service, band, pattern };
-        let (decision, resolution) = self.decide_in_cell(scratch, record, block, (key, signature), facts);
-        if !scratch.matches.is_empty() {
-            self.policy.count(&scratch.matches, &resolution, decision.keep);
+        let facts = self.facts(policy, matches, &subject);
+        if let Some(trial) = self.trial.filter(|trial| trial.mode == Mode::Shadow) {
+            self.watch(scratch, trial, &subject, block);
         }
-        scratch.entry.add(decision.keep, decision.reason, decision.policy, bytes);
-        let action = if decision.keep { self.kept(scratch, record, decision.threshold) } else { Action::Drop };
+        let bytes = record.span.field.len() as u64;
+        let (decision, resolution) = self.decide_in_cell(scratch, policy, &subject, block, facts);
+        if !scratch.matches.is_empty() {
+            policy.count(&scratch.matches, &resolution, decision.keep);
+        }
+        scratch.entry.add(arm, decision.keep, decision.reason, decision.policy, bytes);
+        if let Some(trial) = self.trial {
+            let arm = if trial.mode == Mode::Live { Arm::Candidate } else { arm };
+            scratch.trial.entry.add(arm, policy, &decision, subject.counted(block));
+        }
+        let action = if decision.keep { self.kept(scratch, policy, record, decision.threshold) } else { Action::Drop };
         scratch.plan.actions.push(action);
+    }
+
+    /// Who decides about a record while a policy is on trial.
+    fn arm<'p>(&'p self, trial: &'p Trial, randomness: u64) -> (Arm, &'p CompiledPolicy) {
+        match trial.decides(randomness) {
+            Arm::Baseline => (Arm::Baseline, self.policy),
+            Arm::Candidate => (Arm::Candidate, &trial.policy),
+        }
+    }
+
+    /// Counts what a policy on trial would decide. What a new pattern shows of itself is up to the policy in force.
+    #[cold]
+    fn watch(&self, scratch: &mut Scratch, trial: &Trial, subject: &Subject<'_>, block: &Block<'_>) {
+        let Scratch { trial: TrialScratch { candidates, matches, entry }, cells, signer, .. } = scratch;
+        let shown = (self.policy, &scratch.matches);
+        let (policy, record) = (&trial.policy, subject.record);
+        policy.matches(candidates, record, block.resource, block.scope, subject.grouping, matches);
+        let facts = self.facts(policy, matches, subject);
+        let key = subject.key(block);
+        loop {
+            let texts = || self.texts(signer, record, block, shown);
+            let cell = cells.get(key, || self.pipeline.table.cell(key, subject.grouping.signature, texts));
+            let asked = cell.would_keep(self.window, |sight| {
+                let randomness = facts.incoming.randomness;
+                let ask = || policy.resolve(matches, record, block.resource, block.scope, randomness, self.now);
+                let decision = decide_record(&Facts { sight, ..facts }, &self.wiring.settings, ask);
+                entry.add(Arm::Candidate, policy, &decision, subject.counted(block));
+                decision.keep
+            });
+            match asked {
+                Some(()) => return,
+                None => cells.forget(key),
+            }
+        }
+    }
+
+    fn facts(&self, policy: &CompiledPolicy, matches: &Matches, subject: &Subject<'_>) -> Facts {
+        Facts {
+            incoming: subject.incoming,
+            is_summary: subject.record.span.is_summary,
+            protected_by: matches.protected,
+            severity_protected: self.wiring.protect_from.is_some_and(|from| subject.band >= from),
+            ordered_drop: policy.ordered_drop(matches),
+            boost: subject.boost,
+            sight: Sight::default(),
+        }
     }
 
     /// Looks the pattern of a signature up; once a signature and catalogue, while the cache has room. Returns its template
@@ -265,29 +348,29 @@ impl Batch<'_> {
     fn decide_in_cell(
         &self,
         scratch: &mut Scratch,
-        record: RecordRef<'_>,
+        policy: &CompiledPolicy,
+        subject: &Subject<'_>,
         block: &Block<'_>,
-        (key, signature): (PatternKey, Signature),
         facts: Facts,
     ) -> (Decision, Resolution) {
         let Scratch { cells, signer, matches, rng, .. } = scratch;
+        let (record, key) = (subject.record, subject.key(block));
         let bytes = record.span.field.len() as u64;
         loop {
-            let texts = || self.texts(signer, record, block, matches);
-            let cell = cells.get(key, || self.pipeline.table.cell(key, signature, texts));
+            let texts = || self.texts(signer, record, block, (policy, matches));
+            let cell = cells.get(key, || self.pipeline.table.cell(key, subject.grouping.signature, texts));
             let mut offered = None;
             let decided = cell.record(self.window, self.now, bytes, |sight| {
                 offered = cell.offer(sight.seen).then_some(sight.seen);
                 let mut resolution = Resolution::UNMATCHED;
                 let ask = || {
                     let randomness = facts.incoming.randomness;
-                    resolution =
-                        self.policy.resolve(matches, record, block.resource, block.scope, randomness, self.now);
+                    resolution = policy.resolve(matches, record, block.resource, block.scope, randomness, self.now);
                     resolution
                 };
                 let decision = decide_record(&Facts { sight, ..facts }, &self.wiring.settings, ask);
                 let cause = (!decision.keep).then(|| Cause {
-                    policy: decision.policy.map(|index| Arc::clone(&self.policy.policy(index).id)),
+                    policy: decision.policy.map(|index| Arc::clone(&policy.policy(index).id)),
                     reason: decision.reason.as_str(),
                 });
                 (decision.keep, cause, (decision, resolution))
@@ -295,7 +378,7 @@ impl Batch<'_> {
             match decided {
                 Some(decided) => {
                     if let Some(seen) = offered {
-                        self.hand_over(cell, seen, rng, (record, block, matches));
+                        self.hand_over(cell, seen, rng, (record, block), (policy, matches));
                     }
                     return decided;
                 }
@@ -312,14 +395,14 @@ impl Batch<'_> {
         signer: &mut Signer,
         record: RecordRef<'_>,
         block: &Block<'_>,
-        matches: &Matches,
+        (policy, matches): (&CompiledPolicy, &Matches),
     ) -> (Box<str>, Box<str>) {
-        if !self.policy.transforms(matches) {
+        if !policy.transforms(matches) {
             let (template, example) = texts(signer, record);
             let pattern = self.policy.catalogue().find(&signer.template(record));
             return (pattern.map_or(template, |pattern| cut(&pattern.template, MAX_TEMPLATE_BYTES)), example);
         }
-        let request = self.alone(record, block, matches);
+        let request = alone(record, block, (policy, matches));
         let mut index = LogIndex::default();
         match index.read(&request) {
             Ok(()) if !index.records.is_empty() => texts(signer, index.record(&request, 0)),
@@ -328,13 +411,13 @@ impl Batch<'_> {
     }
 
     /// What the splice does with a record that stays: rewritten by policies, annotated with its threshold, or copied.
-    fn kept(&self, scratch: &mut Scratch, record: RecordRef<'_>, threshold: u64) -> Action {
+    fn kept(&self, scratch: &mut Scratch, policy: &CompiledPolicy, record: RecordRef<'_>, threshold: u64) -> Action {
         let annotation = (threshold != 0).then(|| ThresholdText::new(threshold)).filter(|text| {
             let carried = record.threshold();
             !matches!(carried, Some(AnyValueRef::Str(digits)) if digits == text.as_bytes())
         });
-        if self.policy.transforms(&scratch.matches) {
-            return self.rewritten(scratch, record, annotation);
+        if policy.transforms(&scratch.matches) {
+            return self.rewritten(scratch, policy, record, annotation);
         }
         let Some(text) = annotation else { return Action::Keep };
         let start = scratch.plan.scratch.len();
@@ -344,10 +427,16 @@ impl Batch<'_> {
     }
 
     #[cold]
-    fn rewritten(&self, scratch: &mut Scratch, record: RecordRef<'_>, annotation: Option<ThresholdText>) -> Action {
+    fn rewritten(
+        &self,
+        scratch: &mut Scratch,
+        policy: &CompiledPolicy,
+        record: RecordRef<'_>,
+        annotation: Option<ThresholdText>,
+    ) -> Action {
         let edit = &mut scratch.edit;
         edit.begin_record(record.payload());
-        self.policy.apply(&scratch.matches, edit);
+        policy.apply(&scratch.matches, edit);
         if let Some(text) = annotation {
             edit.set_record_attribute(b"sampling.threshold", Some(text.as_bytes()));
         }
@@ -355,6 +444,18 @@ impl Batch<'_> {
             Some(message) => Action::Replace(scratch.plan.stash(message)),
             None => Action::Keep,
         }
+    }
+}
+
+impl Subject<'_> {
+    fn key(&self, block: &Block<'_>) -> PatternKey {
+        PatternKey { service: block.service, band: self.band, pattern: self.grouping.pattern }
+    }
+
+    /// What a trial counts it by.
+    fn counted(&self, block: &Block<'_>) -> Counted {
+        let is_anomalous = self.boost < RANDOMNESS_RANGE;
+        Counted { service: block.service, bytes: self.record.span.field.len() as u64, band: self.band, is_anomalous }
     }
 }
 

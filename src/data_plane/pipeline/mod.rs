@@ -12,18 +12,19 @@ pub mod explain;
 mod report;
 mod summaries;
 mod take;
+pub mod trial;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::data_plane::exporter::Outgoing;
-use crate::data_plane::ledger::{Ledger, Tally};
+use crate::data_plane::ledger::{Arm, Ledger, Tally};
 use crate::data_plane::pattern::Sightings;
 use crate::data_plane::policy::{CompiledPolicy, threshold_of};
 use crate::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
@@ -33,6 +34,7 @@ use crate::data_plane::sampler::{Boosts, Settings};
 use crate::data_plane::window::{Band, PatternTable};
 
 use batch::Scratch;
+use trial::Trial;
 
 /// How long a client is asked to wait when a queue is full.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -110,6 +112,7 @@ pub struct Pipeline {
     pub ledger: Ledger,
     reservoir: OnceLock<Arc<Reservoir>>,
     policy: ArcSwap<CompiledPolicy>,
+    trial: ArcSwapOption<Trial>,
     boosts: ArcSwap<Boosts>,
     wiring: ArcSwap<Wiring>,
     draining: AtomicBool,
@@ -126,6 +129,7 @@ impl Pipeline {
             ledger: Ledger::default(),
             reservoir: OnceLock::new(),
             policy: ArcSwap::from_pointee(policy),
+            trial: ArcSwapOption::empty(),
             boosts: ArcSwap::default(),
             wiring: ArcSwap::from_pointee(wiring),
             draining: AtomicBool::new(false),
@@ -192,10 +196,15 @@ impl Pipeline {
         })?;
         let policy = self.policy.load();
         let boosts = self.boosts.load();
-        let outgoing = batch::decide(self, &wiring, (&policy, &boosts), scratch, &request);
+        let trial = self.trial.load();
+        let trial = trial.as_deref();
+        let outgoing = batch::decide(self, &wiring, (&policy, trial, &boosts), scratch, &request);
         scratch.entry.request_bytes = request.body.len() as u64;
         scratch.entry.forwarded_bytes = outgoing.as_ref().map_or(0, |outgoing| outgoing.body.len() as u64);
-        self.ledger.book(&scratch.entry, request.transport, |index| policy.policy(index).id.clone());
+        self.ledger.book(&scratch.entry, request.transport, |arm, index| {
+            let set = trial.filter(|_| arm == Arm::Candidate).map_or(&**policy, |trial| &trial.policy);
+            set.policy(index).id.clone()
+        });
         if let Some(outgoing) = outgoing {
             submit(rooms, outgoing);
         }

@@ -61,6 +61,7 @@ fn pattern(row: &PatternRow, window_seconds: f64) -> serde_json::Value {
 impl MetricSource for Pipeline {
     fn collect(&self, out: &mut dyn MetricSink) {
         self.ledger.collect(out);
+        self.collect_trial(out);
         let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
         out.gauge("lipservice_window_patterns", "Patterns tracked.", &[], self.table.len() as f64);
         for (name, help, counter) in [

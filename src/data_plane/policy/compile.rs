@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ahash::{HashMap, HashMapExt};
 use smallvec::SmallVec;
 
+use super::anchor::{self, TextIndex};
 use super::document::Document;
 use super::fields::Errors;
 use super::keep::{Keep, threshold_of};
@@ -132,7 +133,9 @@ pub struct CompiledPolicy {
     pub(super) by_signature: HashMap<Signature, SmallVec<[u16; 4]>>,
     /// Policies that name patterns and no signatures, by pattern.
     pub(super) by_pattern: HashMap<PatternId, SmallVec<[u16; 4]>>,
-    /// Policies that name neither, in order.
+    /// Policies that look for texts, where several look at the same field.
+    pub(super) by_text: Box<[TextIndex]>,
+    /// All others, in order.
     pub(super) general: Vec<u16>,
     problems: Vec<Problem>,
     catalogue: Arc<Catalogue>,
@@ -157,8 +160,32 @@ impl CompiledPolicy {
         now: UnixNanos,
         previous: Option<&CompiledPolicy>,
     ) -> Self {
+        Self::compile_from(documents, learned, now, previous, previous)
+    }
+
+    /// A set to be tried beside the set in force: counts and rate-limit windows of policies that are the same in both go on
+    /// from `state`, which is the set in force where both share traffic, and an earlier set on trial, or none, where the one
+    /// on trial must have no effect.
+    pub fn compile_beside(
+        documents: &[Document],
+        learned: &[Pattern],
+        now: UnixNanos,
+        in_force: &CompiledPolicy,
+        state: Option<&CompiledPolicy>,
+    ) -> Self {
+        Self::compile_from(documents, learned, now, Some(in_force), state)
+    }
+
+    /// Takes the catalogue of `known` where it is the same, and counters and limits of `previous`.
+    fn compile_from(
+        documents: &[Document],
+        learned: &[Pattern],
+        now: UnixNanos,
+        known: Option<&CompiledPolicy>,
+        previous: Option<&CompiledPolicy>,
+    ) -> Self {
         let mut set = CompiledPolicy::default();
-        set.catalogue = set.publish(documents, learned, previous);
+        set.catalogue = set.publish(documents, learned, known);
         let mut accepted = set.read(documents, now);
         accepted.sort_by(|(a, _, _), (b, _, _)| a.id.cmp(&b.id));
         let earlier: HashMap<&str, usize> = previous
@@ -175,6 +202,7 @@ impl CompiledPolicy {
             let earlier = earlier.get(policy.id.as_str()).and_then(|&i| previous?.compiled.get(i));
             set.add(policy, target, source, earlier, &mut shared);
         }
+        set.by_text = anchor::index(&mut set.general, &set.compiled);
         set.problems.sort_by(|a, b| (&a.source, &a.policy_id).cmp(&(&b.source, &b.policy_id)));
         set
     }
@@ -197,6 +225,11 @@ impl CompiledPolicy {
             Some(previous) if previous.catalogue.patterns() == sorted => Arc::clone(&previous.catalogue),
             _ => Arc::new(Catalogue::new(sorted)),
         }
+    }
+
+    /// The patterns that a document publishes, without those that have an error.
+    pub fn patterns_of(document: &Document) -> Vec<Pattern> {
+        published::read(document, &mut Errors::default())
     }
 
     /// The published patterns.

@@ -2,7 +2,7 @@
 //!
 //! Purpose: the hot path of policies.
 //! Promises: matchers on resource and scope run at most once a block; policies that name signatures or
-//! patterns cost one lookup each a record, whatever their number; no allocation per record; hits and misses add up as `spec/policy.md` says.
+//! patterns cost one lookup each a record, and those that look for texts in a field one search, whatever their number; no allocation per record; hits and misses add up as `spec/policy.md` says.
 //! Never: reads a clock or makes randomness.
 
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use smallvec::SmallVec;
 use twox_hash::XxHash64;
 
+use super::anchor::Found;
 use super::compile::{CompiledPolicy, Key, Rule};
 use super::keep::RANDOMNESS_BITS;
 use super::limiter::Limiter;
@@ -29,6 +30,8 @@ pub struct Candidates {
     /// One per condition: not asked yet, holds, does not hold. Atomic only so that a reference can cross threads.
     conditions: Vec<AtomicU8>,
     has_ids: bool,
+    /// Text indices with a policy whose block condition holds.
+    texts: SmallVec<[u16; 4]>,
     now: UnixNanos,
 }
 
@@ -39,7 +42,7 @@ const FAILS: u8 = 2;
 impl Candidates {
     /// Whether no record of the block can match anything.
     pub fn is_empty(&self) -> bool {
-        self.general.is_empty() && !self.has_ids
+        self.general.is_empty() && self.texts.is_empty() && !self.has_ids
     }
 }
 
@@ -50,6 +53,7 @@ pub struct Matches {
     pub protected: Option<u16>,
     /// Indices of all policies that match, ascending.
     pub policies: SmallVec<[u16; 8]>,
+    found: Found,
 }
 
 impl Matches {
@@ -123,6 +127,12 @@ impl CompiledPolicy {
                 out.general.push(index);
             }
         }
+        out.texts.clear();
+        for (i, texts) in self.by_text.iter().enumerate() {
+            if texts.policies.iter().any(|&index| self.applies(index, out, resource, scope)) {
+                out.texts.push(i as u16);
+            }
+        }
     }
 
     /// Whether a policy is not expired and its block condition holds.
@@ -170,14 +180,23 @@ impl CompiledPolicy {
                 }
             }
         }
-        let named = out.policies.len();
+        for &texts in &candidates.texts {
+            let Matches { policies, found, .. } = out;
+            self.by_text[usize::from(texts)].candidates(record, found, |index| {
+                if self.applies(index, candidates, resource, scope) && self.accepts(index, record, grouping) {
+                    policies.push(index);
+                }
+            });
+        }
         for &index in &candidates.general {
             if self.accepts(index, record, grouping) {
                 out.policies.push(index);
             }
         }
-        if named != 0 && (named != out.policies.len() || !self.by_pattern.is_empty()) {
+        // A text index may offer a policy twice.
+        if !out.policies.is_sorted_by(|a, b| a < b) {
             out.policies.sort_unstable();
+            out.policies.dedup();
         }
         out.protected = out.policies.iter().copied().find(|&index| self.policies[usize::from(index)].protect);
     }

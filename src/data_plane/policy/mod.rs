@@ -7,9 +7,10 @@
 //! Never: decides about novelty, floors or defaults (the sampler does), waits, or panics on a document or a record.
 //!
 //! `document` parses text, `read`, `published` and `target` turn it into rules, `matcher`, `text` and `pattern` test fields, `keep`
-//! and `limiter` hold the keep forms, `evaluate` decides, `transform` and `edit` rewrite, `apply` does all of it
+//! and `limiter` hold the keep forms, `anchor` finds which to try, `evaluate` decides, `transform` and `edit` rewrite, `apply` does all of it
 //! to a request, `load` and `watch` read files.
 
+mod anchor;
 mod apply;
 mod compile;
 mod document;

@@ -21,7 +21,8 @@ pub(super) enum TextTest {
     PrefixFolded(Box<[u8]>),
     SuffixFolded(Box<[u8]>),
     ContainsFolded(Box<[u8]>),
-    Regex(Box<Regex>),
+    /// And whether it ignores case.
+    Regex(Box<Regex>, bool),
 }
 
 /// Where a literal must stand in the text.
@@ -54,7 +55,8 @@ impl TextTest {
                 Place::End => ("(?:", r")\z"),
                 Place::Anywhere => ("(?:", ")"),
             };
-            return pattern::build(&format!("{before}{escaped}{after}"), true).map(|re| TextTest::Regex(Box::new(re)));
+            return pattern::build(&format!("{before}{escaped}{after}"), true)
+                .map(|re| TextTest::Regex(Box::new(re), true));
         }
         let lower: Box<[u8]> = literal.to_ascii_lowercase().into_bytes().into();
         Ok(match place {
@@ -67,7 +69,7 @@ impl TextTest {
 
     /// A test for a regular expression in RE2 syntax.
     pub fn regex(source: &str, fold: bool) -> Result<Self, PatternError> {
-        pattern::compile(source, fold).map(|re| TextTest::Regex(Box::new(re)))
+        pattern::compile(source, fold).map(|re| TextTest::Regex(Box::new(re), fold))
     }
 
     /// Whether `text` passes.
@@ -86,7 +88,7 @@ impl TextTest {
                 text.len().checked_sub(literal.len()).is_some_and(|start| text[start..].eq_ignore_ascii_case(literal))
             }
             TextTest::ContainsFolded(literal) => contains_folded(text, literal),
-            TextTest::Regex(regex) => regex.is_match(text),
+            TextTest::Regex(regex, _) => regex.is_match(text),
         }
     }
 
@@ -100,7 +102,7 @@ impl TextTest {
         match self {
             TextTest::Contains(_) => 2,
             TextTest::ContainsFolded(_) => 3,
-            TextTest::Regex(_) => 8,
+            TextTest::Regex(..) => 8,
             _ => 0,
         }
     }

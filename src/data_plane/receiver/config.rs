@@ -19,6 +19,8 @@ pub struct OtlpReceiverConfig {
     pub max_in_flight: ByteSize,
     /// Connections open at once over both protocols; further ones are closed as they come.
     pub max_connections: usize,
+    /// Threads that connections are spread over; 0 means one for each core.
+    pub threads: usize,
     /// A connection on which no request runs for so long is closed; also the time to send a request's headers.
     pub idle_timeout: Period,
     /// Time a client has to send the body of a request.
@@ -31,6 +33,7 @@ impl Default for OtlpReceiverConfig {
             protocols: Protocols::default(),
             max_in_flight: ByteSize::mib(256),
             max_connections: 4096,
+            threads: 0,
             idle_timeout: Period::secs(120),
             read_timeout: Period::secs(60),
         }

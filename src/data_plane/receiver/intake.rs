@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::auth::{BearerTokens, Shown, TokenCell, scheme};
 use super::buffer::{BufferPool, InFlight, Reservation, Slots};
@@ -20,11 +21,11 @@ use super::cors::Cors;
 use super::inflate::{Encoding, Limit, inflate, size_hint};
 use super::stats::{PortStats, add};
 use super::status::Fault;
-use super::{Consumer, Received, Refusal, Signal, Transport};
+use super::{Consumer, Received, Refusal, Reply, Signal, Transport};
 use crate::data_plane::view::json;
 
-/// Bodies that come to more than this are worked on outside the runtime's usual turn.
-const LARGE_BODY_BYTES: usize = 1 << 20;
+/// Bodies that come to more than this (tens of milliseconds of work) leave the connection's thread to others meanwhile.
+const LARGE_BODY_BYTES: usize = 8 << 20;
 
 /// One protocol as served.
 pub(super) struct Port {
@@ -44,6 +45,8 @@ pub(super) struct Port {
 pub(super) struct Connection {
     pub(super) port: Arc<Port>,
     pub(super) consumer: Arc<dyn Consumer>,
+    /// For work that should not stay on the connection's thread.
+    main: Handle,
     token: TokenCell,
     running: AtomicUsize,
     quiet_since: Mutex<Instant>,
@@ -72,10 +75,11 @@ pub(super) struct Taken {
 
 impl Connection {
     /// A new one, quiet since now.
-    pub(super) fn new(port: Arc<Port>, consumer: Arc<dyn Consumer>) -> Arc<Self> {
+    pub(super) fn new(port: Arc<Port>, consumer: Arc<dyn Consumer>, main: Handle) -> Arc<Self> {
         Arc::new(Connection {
             port,
             consumer,
+            main,
             token: TokenCell::default(),
             running: AtomicUsize::new(0),
             quiet_since: Mutex::new(Instant::now()),
@@ -101,30 +105,38 @@ impl Connection {
     }
 
     /// Brings a whole body to the consumer and waits for its answer.
-    pub(super) async fn deliver(&self, taken: Taken, deadline: Option<Duration>) -> Result<(), Fault> {
-        let (signal, transport) = (taken.signal, self.port.transport);
+    pub(super) async fn deliver(self: &Arc<Self>, taken: Taken, deadline: Option<Duration>) -> Result<(), Fault> {
         let size = size_hint(taken.encoding, &taken.body, self.port.limit).max(taken.body.len());
         add(&self.port.stats.body_bytes, taken.body.len() as u64);
-        let forwarded = aside(size > LARGE_BODY_BYTES, || {
-            let (request, held) = match self.plain(taken) {
-                Ok(plain) => plain,
-                Err(fault) => {
-                    self.consumer.refused(signal, transport);
-                    return Err(fault);
-                }
-            };
-            match signal {
-                Signal::Logs => self.consumer.consume_logs(request).map(|()| None).map_err(Fault::from),
-                _ => Ok(Some((self.consumer.forward(signal, request), held))),
-            }
-        })?;
+        let forwarded = if size > LARGE_BODY_BYTES {
+            let connection = Arc::clone(self);
+            let working = self.main.spawn_blocking(move || connection.consume(taken));
+            working
+                .await
+                .map_err(|error| Fault::from(Refusal::Failed(format!("the work on a request broke: {error}"))))?
+        } else {
+            self.consume(taken)
+        }?;
         let Some((reply, _held)) = forwarded else { return Ok(()) };
+        // On the main runtime, which the pooled connections of clients outlive.
+        let reply = AbortOnDropHandle::new(self.main.spawn(reply));
+        let broke = |error| Refusal::Failed(format!("forwarding broke: {error}"));
         match deadline {
-            None => Ok(reply.await?),
+            None => Ok(reply.await.map_err(broke)??),
             Some(deadline) => match tokio::time::timeout(deadline, reply).await {
-                Ok(answer) => Ok(answer?),
+                Ok(answer) => Ok(answer.map_err(broke)??),
                 Err(_) => Err(Fault::Deadline("the destination did not answer within the request's deadline".into())),
             },
+        }
+    }
+
+    /// Inflates a body and hands it on; what is forwarded answers later, and its bytes stay reserved until then.
+    fn consume(&self, taken: Taken) -> Result<Option<(Reply, Reservation)>, Fault> {
+        let (signal, transport) = (taken.signal, self.port.transport);
+        let (request, held) = self.plain(taken).inspect_err(|_| self.consumer.refused(signal, transport))?;
+        match signal {
+            Signal::Logs => self.consumer.consume_logs(request).map(|()| None).map_err(Fault::from),
+            _ => Ok(Some((self.consumer.forward(signal, request), held))),
         }
     }
 
@@ -156,10 +168,4 @@ fn transcode(signal: Signal, json: &[u8]) -> Result<Bytes, Fault> {
         Signal::Metrics => json::decode_metrics(json),
     };
     Ok(Bytes::from(decoded.map_err(|error| Refusal::Malformed(error.to_string()))?))
-}
-
-/// Runs `work`; if it is `large`, such that other tasks of this thread move elsewhere meanwhile.
-fn aside<T>(large: bool, work: impl FnOnce() -> T) -> T {
-    let can_move = || Handle::try_current().is_ok_and(|h| h.runtime_flavor() == RuntimeFlavor::MultiThread);
-    if large && can_move() { tokio::task::block_in_place(work) } else { work() }
 }

@@ -21,6 +21,7 @@ mod stats;
 mod status;
 mod tls;
 mod wire;
+mod workers;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -128,6 +129,9 @@ pub enum ReceiverError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The system gives no threads.
+    #[error("cannot start the threads of connections (`threads`): {0}")]
+    Threads(std::io::Error),
     /// A file that cannot be read.
     #[error("{setting}: cannot read {path:?}: {source}")]
     File {

@@ -1,6 +1,6 @@
 //! Listeners and connections: bind early, serve late, stop in order.
 //!
-//! Purpose: accept connections within bounds and run hyper on them.
+//! Purpose: accept connections within bounds, spread them over threads and run hyper on them.
 //! Promises: an address or file that does not serve is known before anything starts; on shutdown no connection is
 //! accepted any more, running requests finish, clients are told to go (GOAWAY, `Connection: close`), and what has not
 //! ended within the drain time is cut and counted.
@@ -15,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,7 @@ use super::inflate::Limit;
 use super::intake::{Connection, Port};
 use super::stats::{PortStats, ReceiverStats, add};
 use super::wire::{Counted, Wire};
+use super::workers::Workers;
 use super::{Consumer, ReceiverError, Transport, grpc, http};
 use crate::shutdown::Shutdown;
 use crate::units::ByteSize;
@@ -98,7 +100,7 @@ impl OtlpReceiver {
         if grpc.is_none() && http.is_none() {
             return Err(ReceiverError::NoProtocol(name.to_owned()));
         }
-        Ok(Bound { grpc, http, stats: shared.stats, max_connections: config.max_connections })
+        Ok(Bound { grpc, http, stats: shared.stats, max_connections: config.max_connections, threads: config.threads })
     }
 }
 
@@ -189,6 +191,7 @@ pub struct Bound {
     http: Option<Listener>,
     stats: Arc<ReceiverStats>,
     max_connections: usize,
+    threads: usize,
 }
 
 impl std::fmt::Debug for Bound {
@@ -226,8 +229,11 @@ impl Bound {
         shutdown: Shutdown,
         drain_timeout: Duration,
     ) -> Result<(), ReceiverError> {
+        let workers = Workers::start(self.threads).map_err(ReceiverError::Threads)?;
         let shared = Arc::new(Serving {
             consumer,
+            workers,
+            main: Handle::current(),
             shutdown,
             cut: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -269,6 +275,10 @@ struct Served {
 /// What all connections share.
 struct Serving {
     consumer: Arc<dyn Consumer>,
+    /// Where connections live.
+    workers: Workers,
+    /// Where everything else does.
+    main: Handle,
     shutdown: Shutdown,
     cut: CancellationToken,
     tasks: TaskTracker,
@@ -295,8 +305,7 @@ async fn accept(socket: tokio::net::TcpListener, served: Arc<Served>, serving: A
                 add(&stats.connections_total, 1);
                 stats.connections.fetch_add(1, Ordering::Relaxed);
                 let open = Open(Arc::clone(stats), Arc::clone(&serving));
-                let served = Arc::clone(&served);
-                serving.tasks.spawn(async move { connection(stream, &served, &open).await });
+                hand_over(stream, Arc::clone(&served), open);
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
@@ -304,6 +313,22 @@ async fn accept(socket: tokio::net::TcpListener, served: Arc<Served>, serving: A
             }
         }
     }
+}
+
+/// Gives a connection to a thread of its own kind.
+fn hand_over(stream: TcpStream, served: Arc<Served>, open: Open) {
+    let serving = Arc::clone(&open.1);
+    // Neither fails on a socket that was just accepted.
+    let (Some(place), Ok(stream)) = (serving.workers.place(), stream.into_std()) else { return };
+    let handle = place.handle.clone();
+    let living = async move {
+        let _place = place;
+        match TcpStream::from_std(stream) {
+            Ok(stream) => connection(stream, &served, &open).await,
+            Err(error) => tracing::warn!(%error, "a connection cannot be watched"),
+        }
+    };
+    serving.tasks.spawn_on(living, &handle);
 }
 
 /// A connection that counts as open; ends when dropped.
@@ -339,7 +364,7 @@ async fn connection(stream: TcpStream, served: &Served, open: &Open) {
             }
         }
     };
-    let state = Connection::new(Arc::clone(&served.port), Arc::clone(&serving.consumer));
+    let state = Connection::new(Arc::clone(&served.port), Arc::clone(&serving.consumer), serving.main.clone());
     requests(wire, served, serving, &state).await;
 }
 

@@ -8,9 +8,11 @@
 pub mod boost;
 pub mod config;
 pub mod decision;
+pub mod share;
 pub mod summary;
 pub mod threshold;
 
 pub use boost::Boosts;
 pub use decision::{Decision, Facts, Reason, Settings, decide};
+pub use share::Share;
 pub use threshold::{Incoming, ThresholdText};

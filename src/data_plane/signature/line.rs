@@ -2,17 +2,19 @@
 //!
 //! Purpose: hold one line of text between spaces, and for each class of bytes (`spec/signature.md`, 2.2) its positions as
 //! bits, so that the end of a word, or whether only separators stand between, takes a few instructions to find.
-//! Promises: bounded, a line has at most [`MAX_TEXT_BYTES`]; no branch depends on a byte; AVX2 where the processor has
-//! it, plain arithmetic elsewhere, with the same result (a test holds them equal).
+//! Promises: bounded, a line has at most [`MAX_TEXT_BYTES`]; 64 bytes take the same time whatever they are. The sets come
+//! from `avx2` where the processor has it, from [`portable`] elsewhere (a test holds them equal).
 //! Never: decides what varies.
 
 /// Bytes of a text that are looked at; a longer text is cut here, at a UTF-8 boundary.
 pub const MAX_TEXT_BYTES: usize = 1024;
 
-/// Spaces before the text, so that looking back needs no check.
-pub(super) const FRONT: usize = 16;
+/// Spaces before the text, so that looking back needs no check. A whole block, so that blocks of the text are blocks here.
+pub(super) const FRONT: usize = BLOCK;
+const BLOCK: usize = 64;
 
-/// Room for [`FRONT`], the text, and spaces behind it. A power of two: an index can be masked instead of checked.
+/// Room for [`FRONT`], the text, and spaces behind it. A power of two: an index can be masked instead of checked. A block
+/// more stands behind, so that what begins at a masked index can be read without asking.
 const ROOM: usize = 2048;
 /// Bytes of a set, and eight more: any position can be read with the 56 behind it.
 const SET: usize = ROOM / 8 + 8;
@@ -34,7 +36,9 @@ pub(super) const DIGIT: usize = 2;
 pub(super) const SPACE: usize = 3;
 /// May stand between variables that are joined into one. Spaces are among them.
 pub(super) const SEPARATOR: usize = 4;
-/// A quote, `=` or `<`: has a rule of its own. Of spaces: is not the byte 0x20.
+/// A quote, `=` or `<`: has a rule of its own. Of spaces: is not the byte 0x20. Of letters: is `E`, with which the end of
+/// an exception's name begins. Of other run bytes: is one of `. - + # % & ? ! ^ : $ ~`, which may be cut off in front of a
+/// name or number, some of them also behind it.
 pub(super) const EVENT: usize = 5;
 /// `.` or `:`. Of bytes that do not continue a run: an opening bracket.
 pub(super) const POINT: usize = 6;
@@ -56,11 +60,13 @@ const fn classes() -> [u8; 256] {
             b' ' => 1 << SPACE | separator,
             0..=0x1f | 0x7f => 1 << SPACE | separator | 1 << EVENT,
             b'0'..=b'9' => run | 1 << DIGIT,
+            b'E' => run | 1 << LETTER | 1 << EVENT,
             b'A'..=b'Z' | b'a'..=b'z' | 0x80..=0xff => run | 1 << LETTER,
-            b'.' | b':' => run | separator | 1 << POINT,
+            b'.' | b':' => run | separator | 1 << EVENT | 1 << POINT,
             b'/' | b'\\' | b'@' => run | separator | 1 << SLASH,
-            b'-' | b'+' | b'_' | b'#' | b'$' | b'%' | b'~' | b'&' => run | separator,
-            b'!' | b'?' | b'^' => run,
+            b'_' => run | separator,
+            b'-' | b'+' | b'#' | b'$' | b'%' | b'~' | b'&' => run | separator | 1 << EVENT,
+            b'!' | b'?' | b'^' => run | 1 << EVENT,
             b',' | b';' | b'|' => separator,
             b'"' | b'\'' | b'`' | b'=' | b'<' => 1 << EVENT,
             b'(' | b'[' | b'{' => 1 << POINT,
@@ -81,31 +87,106 @@ pub(super) fn is(byte: u8, classes: u8) -> bool {
 /// One line. Positions count from the start of the padding: the text stands at [`FRONT`]`..`[`Line::end`].
 #[derive(Debug)]
 pub(super) struct Line {
-    bytes: Box<[u8; ROOM]>,
+    bytes: Box<[u8; ROOM + BLOCK]>,
     /// For each class, a bit for each position.
     sets: Box<[Set; CLASSES]>,
     end: usize,
+    is_even: bool,
 }
 
 impl Default for Line {
     fn default() -> Self {
-        Line { bytes: Box::new([b' '; ROOM]), sets: Box::new([[0; SET]; CLASSES]), end: FRONT }
+        let sets = Box::new([[0; SET]; CLASSES]);
+        let mut line = Line { bytes: Box::new([b' '; ROOM + BLOCK]), sets, end: FRONT, is_even: true };
+        line.put(0, SPACES);
+        line
     }
 }
 
 impl Line {
-    /// Takes a text of at most [`MAX_TEXT_BYTES`].
-    #[inline]
-    pub(super) fn set(&mut self, text: &[u8]) {
+    /// Takes the first line of a text of at most [`MAX_TEXT_BYTES`]. `classify` tells the sets of a block.
+    #[inline(always)]
+    pub(super) fn set(&mut self, text: &[u8], classify: impl Fn(&[u8; BLOCK]) -> [u64; CLASSES]) {
         let text = &text[..text.len().min(MAX_TEXT_BYTES)];
         self.end = FRONT + text.len();
-        let blocks = self.end / 64 + 1;
-        // What stands behind the text in its last block.
-        self.bytes[FRONT..FRONT + text.len()].copy_from_slice(text);
-        self.bytes[self.end..self.end + 64].fill(b' ');
-        let (bytes, _) = self.bytes.as_chunks::<64>();
-        classify(&bytes[..blocks], &mut self.sets);
-        put_all(&mut self.sets, blocks, SPACES);
+        let (blocks, rest) = text.as_chunks::<BLOCK>();
+        let mut odd = 0;
+        let mut space_before = 0;
+        let mut block = FRONT / BLOCK;
+        for bytes in blocks {
+            if let Some(room) = self.bytes.as_chunks_mut::<BLOCK>().0.get_mut(block) {
+                *room = *bytes;
+            }
+            let sets = classify(bytes);
+            self.put(block, sets);
+            let controls = sets[SPACE] & sets[EVENT];
+            odd |= sets[SPACE] & (sets[SPACE] << 1 | space_before) | controls;
+            space_before = sets[SPACE] >> 63;
+            if controls != 0 && self.cut(block, controls) {
+                self.is_even = false;
+                return;
+            }
+            block += 1;
+        }
+        self.put_end(text);
+        let sets = classify(self.chunk(block * BLOCK));
+        self.put(block, sets);
+        self.put(block + 1, SPACES);
+        let in_rest = first(rest.len());
+        let controls = sets[SPACE] & sets[EVENT] & in_rest;
+        odd |= (sets[SPACE] & (sets[SPACE] << 1 | space_before) | controls) & in_rest;
+        self.is_even = odd == 0;
+        if controls != 0 {
+            self.cut(block, controls);
+        }
+    }
+
+    /// Puts the last bytes of a text, a block of them if there are as many, and spaces behind them.
+    #[inline(always)]
+    fn put_end(&mut self, text: &[u8]) {
+        match text.last_chunk::<BLOCK>() {
+            Some(last) => self.bytes[self.end - BLOCK..self.end].copy_from_slice(last),
+            None => self.bytes[FRONT..self.end].copy_from_slice(text),
+        }
+        self.bytes[self.end..self.end + BLOCK].fill(b' ');
+    }
+
+    /// Ends the line at the first LF or CR among the `controls` of a block, if there is one.
+    #[cold]
+    fn cut(&mut self, block: usize, mut controls: u64) -> bool {
+        while controls != 0 {
+            let in_block = controls.trailing_zeros() as usize;
+            let end = block * BLOCK + in_block;
+            if matches!(self.at(end), b'\n' | b'\r') {
+                self.end = end;
+                self.bytes[end..end + BLOCK].fill(b' ');
+                let mut sets = SPACES;
+                for (class, set) in sets.iter_mut().enumerate() {
+                    *set = *set & !first(in_block) | self.from(class, block * BLOCK) & first(in_block);
+                }
+                self.put(block, sets);
+                self.put(block + 1, SPACES);
+                return true;
+            }
+            controls &= controls - 1;
+        }
+        false
+    }
+
+    /// Writes the sets of a block.
+    #[inline(always)]
+    fn put(&mut self, block: usize, sets: [u64; CLASSES]) {
+        for (set, bits) in self.sets.iter_mut().zip(sets) {
+            if let Some(room) = set[block * 8 & (ROOM / 8 - 1)..].first_chunk_mut() {
+                *room = bits.to_le_bytes();
+            }
+        }
+    }
+
+    /// Whether every space of the line is one byte 0x20 alone.
+    #[inline]
+    pub(super) fn is_even(&self) -> bool {
+        self.is_even
     }
 
     #[inline]
@@ -123,10 +204,10 @@ impl Line {
         self.bytes.get(start..end).unwrap_or(&[])
     }
 
-    /// Sixteen bytes from `i` on.
+    /// `N` bytes from `i` on, at most a block.
     #[inline]
-    pub(super) fn chunk(&self, i: usize) -> &[u8; 16] {
-        self.bytes[i & (ROOM - 1)..].first_chunk().unwrap_or(&[b' '; 16])
+    pub(super) fn chunk<const N: usize>(&self, i: usize) -> &[u8; N] {
+        self.bytes[i & (ROOM - 1)..].first_chunk().unwrap_or(&[b' '; N])
     }
 
     /// The eight bytes before `end`.
@@ -135,10 +216,10 @@ impl Line {
         self.bytes[(end & (ROOM - 1)).saturating_sub(8)..].first_chunk().unwrap_or(&[b' '; 8])
     }
 
-    /// The members of a class among the positions `block * 64..`.
+    /// The members of a class among the 64 positions from `base` on, a multiple of eight.
     #[inline]
-    pub(super) fn block(&self, class: usize, block: usize) -> u64 {
-        u64::from_le_bytes(*eight(&self.sets[class], block * 8))
+    pub(super) fn from(&self, class: usize, base: usize) -> u64 {
+        u64::from_le_bytes(*eight(&self.sets[class], base / 8))
     }
 
     /// The members of a class among the [`SEEN`] positions from `i` on; bit 0 is `i`. Higher bits mean nothing.
@@ -157,6 +238,19 @@ impl Line {
             }
             i += SEEN;
         }
+    }
+
+    /// The first place from `i` on where two members of `class` stand side by side, or one from `end` on.
+    pub(super) fn next_pair(&self, class: usize, mut i: usize, end: usize) -> usize {
+        while i < end {
+            let members = self.bits(class, i);
+            let first_pair = (members & members >> 1).trailing_zeros() as usize;
+            if first_pair < SEEN - 1 {
+                return i + first_pair;
+            }
+            i += SEEN - 1;
+        }
+        end
     }
 
     /// Whether a member of `class` stands in `start..end`.
@@ -178,13 +272,6 @@ fn eight(set: &Set, i: usize) -> &[u8; 8] {
     set[i & (ROOM / 8 - 1)..].first_chunk().unwrap_or(&[0; 8])
 }
 
-#[inline]
-fn put(set: &mut Set, block: usize, bits: u64) {
-    if let Some(room) = set.get_mut(block * 8..block * 8 + 8) {
-        room.copy_from_slice(&bits.to_le_bytes());
-    }
-}
-
 /// The lowest `n` bits, `n` at most 64.
 #[inline]
 pub(super) fn first(n: usize) -> u64 {
@@ -194,33 +281,14 @@ pub(super) fn first(n: usize) -> u64 {
 /// The sets of a block of spaces.
 const SPACES: [u64; CLASSES] = [0, 0, 0, u64::MAX, u64::MAX, 0, 0, 0];
 
-/// Writes the sets of `blocks`.
-#[inline]
-fn classify(blocks: &[[u8; 64]], sets: &mut [Set; CLASSES]) {
-    #[cfg(target_arch = "x86_64")]
-    if super::avx2::classify(blocks, |block, bits| put_all(sets, block, bits)) {
-        return;
-    }
-    for (block, bytes) in blocks.iter().enumerate() {
-        put_all(sets, block, portable(bytes));
-    }
-}
-
 /// The sets of one block, by looking the classes of each byte up and turning 64 times 8 bits around.
-fn portable(bytes: &[u8; 64]) -> [u64; CLASSES] {
+pub(super) fn portable(bytes: &[u8; BLOCK]) -> [u64; CLASSES] {
     let mut rows = [0u64; CLASSES];
     let (eights, _) = bytes.as_chunks::<8>();
     for (row, bytes) in rows.iter_mut().zip(eights) {
         *row = turn_bits(u64::from_le_bytes(bytes.map(|byte| CLASS[byte as usize])));
     }
     turn_bytes(rows)
-}
-
-#[inline]
-fn put_all(sets: &mut [Set; CLASSES], block: usize, bits: [u64; CLASSES]) {
-    for (set, bits) in sets.iter_mut().zip(bits) {
-        put(set, block, bits);
-    }
 }
 
 /// Exchanges bit `i` of byte `j` with bit `j` of byte `i`.
@@ -261,7 +329,7 @@ mod tests {
         let mut line = Line::default();
         for shift in 0..7 {
             let text: Vec<u8> = (0..600).map(|i| ((i * 7 + shift) % 256) as u8).collect();
-            line.set(&text);
+            line.set(&text, portable);
             for i in 0..line.end() + 64 {
                 for class in 0..CLASSES {
                     let is = line.bits(class, i) & 1 != 0;
@@ -272,13 +340,25 @@ mod tests {
     }
 
     #[test]
-    fn the_portable_sets_are_the_same() {
+    fn a_line_ends_at_its_first_line_end() {
         let mut line = Line::default();
-        line.set(&(0..=255).collect::<Vec<u8>>());
-        let (blocks, _) = line.bytes.as_chunks::<64>();
-        for (block, bytes) in blocks[..5].iter().enumerate() {
-            let sets = portable(bytes);
-            (0..CLASSES).for_each(|class| assert_eq!(sets[class], line.block(class, block), "class {class}"));
+        for (end, mark) in [(0, b'\n'), (1, b'\r'), (63, b'\n'), (64, b'\n'), (70, b'\r'), (130, b'\n')] {
+            let mut text = vec![b'x'; 200];
+            (text[end], text[end + 3]) = (mark, b'\n');
+            line.set(&text, portable);
+            assert_eq!((line.end(), line.run_end(RUN, FRONT)), (FRONT + end, FRONT + end));
+            assert!((FRONT + end..FRONT + end + 64).all(|i| line.at(i) == b' ' && line.bits(SPACE, i) & 1 != 0));
+        }
+    }
+
+    #[test]
+    fn a_line_is_even_without_rows_of_spaces_and_other_spaces() {
+        let mut line = Line::default();
+        for (at, spaces, is_even) in
+            [(3, " ", true), (3, "  ", false), (63, "  ", false), (63, " ", true), (9, "\t", false)]
+        {
+            line.set(format!("{}{spaces}b", "a".repeat(at)).as_bytes(), portable);
+            assert_eq!(line.is_even(), is_even, "{spaces:?} at {at}");
         }
     }
 
@@ -286,7 +366,7 @@ mod tests {
     fn a_run_ends_where_its_last_member_stands() {
         let mut line = Line::default();
         for len in [1, 56, 57, 58, 63, 64, 65, 500, MAX_TEXT_BYTES] {
-            line.set(&vec![b'x'; len]);
+            line.set(&vec![b'x'; len], portable);
             assert_eq!(line.run_end(RUN, FRONT), FRONT + len);
             assert!(line.any(SPACE, FRONT, line.end() + 1) && !line.any(SPACE, FRONT, line.end()));
         }

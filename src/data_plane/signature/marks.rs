@@ -8,20 +8,25 @@
 use super::line::{DIGIT, LETTER, RUN, SPACE, is};
 use super::scan::{Scan, Watch, is_word};
 use super::spans::closes;
+use super::window::{Window, below, from};
 
 /// May end a value.
 const VALUE: u8 = 1;
 /// Ends a URL.
 const URL: u8 = 2;
+/// Ends a value that holds no bracket.
+const PLAIN: u8 = 4;
 static ENDS: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
         table[byte] = match byte as u8 {
-            0..=b' ' | 0x7f | b'"' | b'\'' | b'`' | b'>' | b']' | b'}' | b'[' | b'{' | b',' | b';' | b'|' | b')' => {
-                VALUE | URL
+            0..=b' ' | 0x7f | b'"' | b'\'' | b'`' | b'>' | b']' | b'}' | b',' | b';' | b'|' | b')' => {
+                VALUE | URL | PLAIN
             }
-            b'(' | b'&' => VALUE,
+            b'[' | b'{' => VALUE | URL,
+            b'&' => VALUE | PLAIN,
+            b'(' => VALUE,
             b'<' => URL,
             _ => 0,
         };
@@ -37,7 +42,39 @@ fn is_quote(byte: u8) -> bool {
 
 impl<W: Watch> Scan<'_, W> {
     /// A byte with a rule of its own, outside of a run; returns where the text goes on.
-    pub(super) fn mark(&mut self, at: usize) -> usize {
+    #[inline(always)]
+    pub(super) fn mark(&mut self, window: &Window, i: usize) -> usize {
+        let at = window.base + i;
+        match self.plain_value(window, i) {
+            Some(end) => {
+                self.push("value", at + 1, end);
+                end
+            }
+            None => self.other_mark(at),
+        }
+    }
+
+    /// Where the value behind `=` ends, if it begins there and is made of run bytes that do not end one.
+    #[inline(always)]
+    fn plain_value(&self, window: &Window, i: usize) -> Option<usize> {
+        let line = self.line;
+        let at = window.base + i;
+        let end = (!window.run & from(i + 1)).trailing_zeros() as usize;
+        if line.at(at) != b'=' || !is_word(line.at(at - 1)) || end > 63 {
+            return None;
+        }
+        let behind = line.at(window.base + end);
+        let is_plain = if end > i + 1 {
+            // Of the signs, `&` ends a value.
+            let signs = window.leads() & !window.point & from(i + 1) & below(end);
+            ENDS[behind as usize] & PLAIN != 0 && (signs == 0 || !line.bytes(at, window.base + end).contains(&b'&'))
+        } else {
+            behind == b' ' && !is_quote(line.at(at + 2))
+        };
+        is_plain.then_some(window.base + end)
+    }
+
+    fn other_mark(&mut self, at: usize) -> usize {
         let line = self.line;
         match line.at(at) {
             b'=' => self.equals(at),

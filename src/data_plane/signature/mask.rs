@@ -6,7 +6,7 @@
 //! text, no regex, no allocation but once for its buffers.
 //! Never: knows where the text came from, or keeps anything between texts.
 
-use super::line::{EVENT, FRONT, Line, SEEN, SPACE, is};
+use super::line::{CLASSES, EVENT, FRONT, Line, SEEN, SPACE, is, portable};
 use super::scan::{Scan, Watch};
 use super::spans::Spans;
 
@@ -18,19 +18,32 @@ pub const VARIABLE: &[u8; 3] = b"<*>";
 /// Room for a template. The densest text is `(1` repeated, four bytes for two, so a template stays below 3 x
 /// [`MAX_TEXT_BYTES`]; a power of two lets an index be masked instead of checked.
 const ROOM: usize = 4096;
+/// Bytes that are copied at once. What is behind the end of a template may be overwritten.
+const CHUNK: usize = 32;
+type Out = [u8; ROOM + CHUNK];
 
 /// A buffer that templates are written to, one after the other.
 #[derive(Debug)]
 pub struct Template {
     line: Line,
     spans: Spans,
-    out: Box<[u8; ROOM]>,
+    out: Box<Out>,
     len: usize,
+    /// Whether the processor has what `avx2` is compiled for.
+    #[cfg(target_arch = "x86_64")]
+    has_avx2: bool,
 }
 
 impl Default for Template {
     fn default() -> Self {
-        Template { line: Line::default(), spans: Spans::default(), out: Box::new([0; ROOM]), len: 0 }
+        Template {
+            line: Line::default(),
+            spans: Spans::default(),
+            out: Box::new([0; ROOM + CHUNK]),
+            len: 0,
+            #[cfg(target_arch = "x86_64")]
+            has_avx2: super::avx2::is_available(),
+        }
     }
 }
 
@@ -53,6 +66,15 @@ impl Watch for &mut Explain<'_> {
 }
 
 impl Template {
+    /// One that uses no instruction that not every processor has, and writes the same.
+    pub fn portable() -> Self {
+        Template {
+            #[cfg(target_arch = "x86_64")]
+            has_avx2: false,
+            ..Template::default()
+        }
+    }
+
     /// The template written last.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
@@ -61,15 +83,28 @@ impl Template {
 
     /// Writes the template of `text`, which may hold several lines: the first one that is not blank counts.
     #[inline]
+    #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a call of a function for processors with AVX2"))]
     pub fn write(&mut self, text: &[u8]) {
-        self.line.set(first_line(text));
+        #[cfg(target_arch = "x86_64")]
+        if self.has_avx2 {
+            // SAFETY: the processor has AVX2, BMI1, BMI2 and LZCNT, and that is all the function asks for: it has no pointers and
+            // no unsafe code.
+            return unsafe { super::avx2::write(self, text) };
+        }
+        self.write_by(text, portable);
+    }
+
+    /// As [`Template::write`]; `classify` tells the sets of a block.
+    #[inline(always)]
+    pub(super) fn write_by(&mut self, text: &[u8], classify: impl Fn(&[u8; 64]) -> [u64; CLASSES]) {
+        self.line.set(first_line(text), classify);
         Scan::run(&self.line, &mut self.spans, ());
         self.compose();
     }
 
     /// As [`Template::write`]; returns what was found to vary, in the order of the text.
     pub fn explain(&mut self, text: &[u8]) -> Vec<Variable> {
-        self.line.set(first_line(text));
+        self.line.set(first_line(text), portable);
         let mut explain = Explain(&self.line, Vec::new());
         Scan::run(&self.line, &mut self.spans, &mut explain);
         let Explain(_, variables) = explain;
@@ -78,29 +113,47 @@ impl Template {
     }
 
     /// Writes the line with [`VARIABLE`] for each stretch.
-    #[inline]
+    #[inline(always)]
     fn compose(&mut self) {
+        if self.line.is_even() { self.compose_by(copy) } else { self.compose_by(copy_uneven) }
+    }
+
+    #[inline(always)]
+    fn compose_by(&mut self, copy: impl Fn(&Line, usize, usize, &mut Out, usize) -> usize) {
+        let Template { line, spans, out, .. } = self;
         let (mut at, mut len) = (FRONT, 0);
-        for &(start, end) in self.spans.all() {
-            len = copy(&self.line, at, usize::from(start), &mut self.out, len);
-            for &byte in VARIABLE {
-                self.out[len & (ROOM - 1)] = byte;
-                len += 1;
+        for &(start, end) in spans.all() {
+            len = copy(line, at, usize::from(start), out, len);
+            if let Some(room) = out[len & (ROOM - 1)..].first_chunk_mut() {
+                // One byte more than [`VARIABLE`], which will be overwritten, is one store less.
+                *room = *b"<*> ";
             }
+            len += VARIABLE.len();
             at = usize::from(end);
         }
-        len = copy(&self.line, at, self.line.end(), &mut self.out, len);
-        while len > 0 && matches!(self.out[(len - 1) & (ROOM - 1)], b' ' | b'.' | b',' | b';' | b':') {
+        len = copy(line, at, line.end(), out, len);
+        while len > 0 && matches!(out[(len - 1) & (ROOM - 1)], b' ' | b'.' | b',' | b';' | b':') {
             len -= 1;
         }
         self.len = len;
     }
 }
 
-/// Copies constant text to `out[len..]`, a stretch of spaces as one; returns the new length. Sixteen bytes at a time, so
-/// that what is behind the new length may be overwritten.
-#[inline]
-fn copy(line: &Line, start: usize, end: usize, out: &mut [u8; ROOM], mut len: usize) -> usize {
+/// Copies constant text to `out[len..]`; returns the new length.
+#[inline(always)]
+fn copy(line: &Line, start: usize, end: usize, out: &mut Out, len: usize) -> usize {
+    let mut done = 0;
+    while start + done < end {
+        if let Some(room) = out[(len + done) & (ROOM - 1)..].first_chunk_mut() {
+            *room = *line.chunk::<CHUNK>(start + done);
+        }
+        done += CHUNK;
+    }
+    len + (end - start)
+}
+
+/// As [`copy`], for a line with rows of spaces, or other spaces than the byte 0x20: each row becomes one byte 0x20.
+fn copy_uneven(line: &Line, start: usize, end: usize, out: &mut Out, mut len: usize) -> usize {
     let mut at = start;
     while at < end {
         let spaces = line.bits(SPACE, at);
@@ -110,7 +163,7 @@ fn copy(line: &Line, start: usize, end: usize, out: &mut [u8; ROOM], mut len: us
         let mut done = 0;
         while done < plain {
             if let Some(room) = out.get_mut(len + done..len + done + 16) {
-                room.copy_from_slice(line.chunk(at + done));
+                room.copy_from_slice(line.chunk::<16>(at + done));
             }
             done += 16;
         }
@@ -127,12 +180,15 @@ fn copy(line: &Line, start: usize, end: usize, out: &mut [u8; ROOM], mut len: us
     len
 }
 
-/// The first line of `text` that is not blank, without the blank bytes before it, cut to [`MAX_TEXT_BYTES`].
-#[inline]
+/// `text` without the blank bytes before it. If its first line is longer than [`MAX_TEXT_BYTES`], that line, cut.
+#[inline(always)]
 fn first_line(text: &[u8]) -> &[u8] {
     let blank = text.iter().take_while(|&&b| is(b, 1 << SPACE)).count();
     let text = &text[blank..];
-    let seen = &text[..text.len().min(MAX_TEXT_BYTES + 1)];
+    if text.len() <= MAX_TEXT_BYTES {
+        return text;
+    }
+    let seen = &text[..MAX_TEXT_BYTES + 1];
     cut_utf8(memchr::memchr2(b'\n', b'\r', seen).map_or(seen, |end| &seen[..end]), MAX_TEXT_BYTES)
 }
 

@@ -5,8 +5,8 @@
 //! regex; no allocation but in the caller's scratch buffer.
 //! Never: looks at severity, service or time.
 //!
-//! `text` says which text counts, `mask` makes its template: `line` holds it as sets of positions, `scan` (with `marks`
-//! and `names`) finds what varies, `spans` joins it.
+//! `text` says which text counts, `mask` makes its template: `line` holds it as sets of positions, `window` as runs
+//! and marks; `scan` (with `marks` and `names`) finds what varies, `spans` joins it.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -17,6 +17,7 @@ mod names;
 mod scan;
 mod spans;
 pub mod text;
+mod window;
 mod words;
 
 use std::fmt;

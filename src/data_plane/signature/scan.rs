@@ -5,9 +5,10 @@
 //! Promises: linear in the line; bytes that no rule asks for are not visited one by one; no regex, no allocation.
 //! Never: looks at another line, or writes.
 
-use super::line::{DIGIT, EVENT, LETTER, Line, POINT, RUN, SEEN, SLASH, SPACE, first, is};
+use super::line::{DIGIT, FRONT, LETTER, Line, POINT, RUN, SLASH, SPACE, is};
 use super::spans::Spans;
-use super::words::{self, COLON, DASH};
+use super::window::{Window, below, from};
+use super::words::{self, COLON, DASH, LEADER, VARIABLE};
 
 /// A letter or digit.
 const ALNUM: u8 = 1 << LETTER | 1 << DIGIT;
@@ -42,6 +43,8 @@ pub(super) struct Scan<'a, W> {
     /// What that word means (`words`), and the one before it.
     pub(super) word: u16,
     pub(super) word_before: u16,
+    /// Where a word is not to be passed: one byte behind the last word, if that asks, or behind the last stretch.
+    pub(super) look: usize,
     pub(super) candidate: Candidate,
     /// Quotes that are not closed from here on: `"`, `'`, `` ` ``.
     pub(super) open_quotes: [bool; 3],
@@ -80,44 +83,95 @@ fn is_hex_group(bytes: &[u8]) -> bool {
 
 impl<'a, W: Watch> Scan<'a, W> {
     /// Finds the variable stretches of `line`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn run(line: &'a Line, spans: &'a mut Spans, watch: W) {
         spans.clear();
         let candidate = Candidate::default();
         let open_quotes = [false; 3];
-        Scan { line, spans, watch, word_end: 0, word: 0, word_before: 0, candidate, open_quotes }.scan();
+        Scan { line, spans, watch, word_end: 0, word: 0, word_before: 0, look: 0, candidate, open_quotes }.scan();
     }
 
-    #[inline]
+    #[inline(always)]
     fn scan(&mut self) {
+        let mut at = FRONT;
+        while at < self.line.end() {
+            at = self.window(at);
+        }
+    }
+
+    /// Reads what begins in the window of `at`; returns where the text goes on. `at` is not inside of a run.
+    #[inline(always)]
+    fn window(&mut self, at: usize) -> usize {
         let line = self.line;
-        let end = line.end();
-        let mut done = 0;
-        let mut block = 0;
-        let mut carry = 0;
-        while block * 64 <= end {
-            let run = line.block(RUN, block);
-            let opening = line.block(POINT, block) & !run;
-            let closing = |block| line.block(SLASH, block) & !line.block(RUN, block);
-            let empty = opening & (closing(block) >> 1 | closing(block + 1) << 63);
-            let starts = run & !(run << 1 | carry);
-            carry = run >> 63;
-            let mut events = starts | line.block(EVENT, block) & !line.block(SPACE, block) | empty;
-            while events != 0 {
-                let first = events & events.wrapping_neg();
-                let at = block * 64 + events.trailing_zeros() as usize;
-                events ^= first;
-                if at < done {
+        let window = Window::at(line, at & !7);
+        let base = window.base;
+        let limit = window.limit();
+        if base + limit <= at {
+            // This run reaches behind the window.
+            return self.run_of(at);
+        }
+        let starts = window.starts();
+        let names = starts & window.letter;
+        let behind = window.behind_letters(starts);
+        let ends = behind & !window.run;
+        let passable = window.passable(names);
+        let mut events = (starts | window.events()) & from(at - base) & below(limit);
+        while events != 0 {
+            let i = events.trailing_zeros() as usize;
+            events &= events - 1;
+            let start = base + i;
+            if names >> i & 1 != 0 {
+                let len = (behind >> i).trailing_zeros() as usize;
+                if ends >> ((i + len) & 63) & 1 != 0 {
+                    if window.event >> ((i + len) & 63) & 1 != 0 && line.at(start + len) == b'=' {
+                        continue;
+                    }
+                    if passable >> i & 1 == 0 || start == self.look {
+                        self.word(start, start + len);
+                    } else {
+                        match words::notable_meaning(line.chunk(start), len) {
+                            0 => continue,
+                            meaning => self.notable(start, start + len, meaning),
+                        }
+                    }
+                    events &= from(i + len);
                     continue;
                 }
-                if starts & first != 0 {
-                    done = self.run_of(at);
-                } else {
-                    done = self.mark(at);
-                }
             }
-            block += 1;
+            let done = if starts >> i & 1 != 0 {
+                self.run_in(&window, i)
+            } else if window.run >> i & 1 != 0 {
+                // An `E` in a word that was passed: it may be the end of an exception's name.
+                self.run_in(&window, window.start_of_run(i))
+            } else {
+                self.mark(&window, i)
+            };
+            if done >= base + limit {
+                return done;
+            }
+            events &= from(done - base);
         }
+        base + limit
+    }
+
+    /// A word that varies or counts, that nothing before it asks for.
+    #[inline(always)]
+    fn notable(&mut self, start: usize, end: usize, meaning: u16) {
+        if meaning & VARIABLE != 0 {
+            return self.push("word", start, end);
+        }
+        self.word_before = if self.is_adjacent(start) { self.word } else { 0 };
+        self.word_end = end;
+        self.word = meaning;
+        if meaning & LEADER != 0 {
+            self.look = end + 1;
+        }
+    }
+
+    /// Whether a word from `start` on stands one space behind the last word.
+    #[inline]
+    pub(super) fn is_adjacent(&self, start: usize) -> bool {
+        (self.word_end + 1 == start) & (self.line.at(start - 1) == b' ')
     }
 
     /// Where the text goes on behind a variable that may have ended inside of a run.
@@ -132,46 +186,58 @@ impl<'a, W: Watch> Scan<'a, W> {
     pub(super) fn push(&mut self, rule: &'static str, start: usize, end: usize) {
         self.watch.variable(rule, start, end);
         self.spans.push(self.line, start, end);
+        self.look = self.spans.end() + 1;
     }
 
-    /// A run from `start`; returns where the text goes on.
-    #[inline]
-    pub(super) fn run_of(&mut self, start: usize) -> usize {
-        let line = self.line;
-        let len = (!line.bits(RUN, start)).trailing_zeros() as usize;
-        let letters = (!line.bits(LETTER, start)).trailing_zeros() as usize;
-        if len == letters && len < SEEN {
-            if line.at(start + len) != b'=' {
-                self.word(start, start + len);
-            }
-            return start + len;
-        }
-        self.rough(start, len)
-    }
-
-    /// A run that holds more than letters; `len` may be short of its end if it is [`SEEN`] or more.
-    fn rough(&mut self, start: usize, len: usize) -> usize {
-        if len >= SEEN {
+    /// A run from `start`, of any length; returns where the text goes on.
+    fn run_of(&mut self, start: usize) -> usize {
+        let window = Window::at(self.line, start & !7);
+        if ((!window.run) >> (start & 7)) == 0 {
             return self.long(start, self.line.run_end(RUN, start));
         }
+        self.run_in(&window, start & 7)
+    }
+
+    /// The run from place `i` of a window on, which ends in it; returns where the text goes on.
+    #[inline(always)]
+    fn run_in(&mut self, window: &Window, i: usize) -> usize {
+        let end = (!window.run & from(i)).trailing_zeros() as usize;
+        let all = from(i) & below(end);
+        // Digits, no sign to cut off, no point (or points in what is no name), nothing behind that has a rule of its own.
+        let points = window.point & all;
+        let is_plain =
+            window.leads() & (1 << (i & 63) | 1 << ((end - 1) & 63)) == 0 && window.event >> (end & 63) & 1 == 0;
+        let is_whole = points == 0 || window.letter >> i & 1 == 0 && points & points >> 1 == 0;
+        if window.digit & all != 0 && is_plain && is_whole {
+            self.push("digits", window.base + i, window.base + end);
+            return window.base + end;
+        }
+        self.rough(window, i, end)
+    }
+
+    /// As [`Scan::run_in`].
+    fn rough(&mut self, window: &Window, i: usize, end: usize) -> usize {
         let line = self.line;
-        let all = first(len);
-        let end = start + len;
-        let bits = |class| line.bits(class, start) & all;
-        let (digits, points, slashes) = (bits(DIGIT), bits(POINT), bits(SLASH));
-        if line.at(end) == b'=' || (points != 0 && slashes != 0) {
+        let all = from(i) & below(end);
+        let (start, end) = (window.base + i, window.base + end);
+        let behind = line.at(end);
+        if window.letter & all == all {
+            if behind != b'=' {
+                self.word(start, end);
+            }
+            return end;
+        }
+        let points = window.point & all;
+        if behind == b'=' || points != 0 && window.slash & all != 0 {
             return self.long(start, end);
         }
         let (from, to) = self.trim(start, end);
-        let inner = first(to - start) & !first(from - start);
-        let (digits, points) = (digits & inner, points & inner);
+        let points = points & super::window::from(from - window.base) & below(to - window.base);
+        let name = if points == 0 { 0 } else { line.run_end(LETTER, from) };
         // A name before a colon is letters up to it, or up to `_` and `-`; nothing else is cut without a double point.
-        let name = (!(line.bits(LETTER, from))).trailing_zeros() as usize;
-        let is_whole = points == 0
-            || (points & points >> 1 == 0 && (name == 0 || !matches!(line.at(from + name), b':' | b'_' | b'-')));
-        if is_whole && digits != 0 {
-            self.push("digits", from, to);
-        } else if is_whole {
+        let is_one_part =
+            points == 0 || points & points >> 1 == 0 && (name == from || !matches!(line.at(name), b':' | b'_' | b'-'));
+        if is_one_part {
             self.judge(from, to);
         } else {
             self.parts(from, to);
@@ -180,7 +246,7 @@ impl<'a, W: Watch> Scan<'a, W> {
         end
     }
 
-    /// As [`Scan::rough`], for runs that are long or may be URLs, queries or keys.
+    /// A run that is long or may be a URL, query or key.
     fn long(&mut self, start: usize, end: usize) -> usize {
         let line = self.line;
         let has = |class| line.any(class, start, end);
@@ -234,9 +300,9 @@ impl<'a, W: Watch> Scan<'a, W> {
             return;
         }
         if line.at(end - 1) == b':' && is_word(line.at(end - 2)) {
-            (self.word, self.word_before, self.word_end) = (COLON, 0, end);
+            (self.word, self.word_before, self.word_end, self.look) = (COLON, 0, end, end + 1);
         } else if line.at(end - 1) == b'-' && end == start + 1 && is(line.at(start - 1), 1 << SPACE) {
-            (self.word, self.word_before, self.word_end) = (DASH, 0, end);
+            (self.word, self.word_before, self.word_end, self.look) = (DASH, 0, end, end + 1);
         }
     }
 
@@ -283,9 +349,13 @@ impl<'a, W: Watch> Scan<'a, W> {
             i
         };
         let mut i = start + 1;
-        while i + 2 < end {
+        loop {
+            i = line.next_pair(POINT, i, end);
+            if i + 2 >= end {
+                return None;
+            }
             let byte = line.at(i);
-            if !matches!(byte, b':' | b'.') || line.at(i + 1) != byte {
+            if line.at(i + 1) != byte {
                 i += 1;
                 continue;
             }
@@ -303,19 +373,18 @@ impl<'a, W: Watch> Scan<'a, W> {
             }
             i = next;
         }
-        None
     }
 
     /// A run or a part of one, without signs around.
     fn judge(&mut self, start: usize, end: usize) {
+        let line = self.line;
         if start >= end {
             return;
         }
-        let line = self.line;
         if line.any(DIGIT, start, end) {
             return self.push("digits", start, end);
         }
-        if end - start < SEEN && (!line.bits(LETTER, start)).trailing_zeros() as usize >= end - start {
+        if line.run_end(LETTER, start) >= end {
             return self.word(start, end);
         }
         if !line.any(LETTER, start, end) {
@@ -325,21 +394,26 @@ impl<'a, W: Watch> Scan<'a, W> {
             return self.push("path", start, end);
         }
         let bytes = line.bytes(start, end);
-        let mut around = bytes.windows(3);
-        if around.any(|w| w[1] == b'.' && is_word(w[0]) && is_word(w[2])) {
-            return self.push("dotted name", start, end);
+        let (mut is_dotted, mut is_snake, mut is_pure) = (false, false, true);
+        let is_small = |i: usize| line.at(i).is_ascii_lowercase();
+        let mut i = line.run_end(LETTER, start);
+        while i < end {
+            let is_inside = start < i && i + 1 < end;
+            match line.at(i) {
+                b'.' => is_dotted |= is_inside && is_word(line.at(i - 1)) && is_word(line.at(i + 1)),
+                b'_' => is_snake |= is_inside && is_small(i - 1) && is_small(i + 1),
+                _ => {}
+            }
+            is_pure &= matches!(line.at(i), b'_' | b'-');
+            i = line.run_end(LETTER, i + 1);
         }
-        let is_small = |b: u8| b.is_ascii_lowercase();
-        if bytes.windows(3).any(|w| w[1] == b'_' && is_small(w[0]) && is_small(w[2]))
-            && !bytes.iter().any(u8::is_ascii_uppercase)
-        {
-            return self.push("snake_case name", start, end);
-        }
-        let is_pure = bytes.iter().all(|&b| is(b, 1 << LETTER) || matches!(b, b'_' | b'-'));
-        if is_pure {
-            return self.word(start, end);
-        }
-        if self.is_enclosed(start, end) {
+        if is_dotted {
+            self.push("dotted name", start, end);
+        } else if is_snake && !bytes.iter().any(u8::is_ascii_uppercase) {
+            self.push("snake_case name", start, end);
+        } else if is_pure {
+            self.word(start, end);
+        } else if self.is_enclosed(start, end) {
             self.push("enclosed", start, end);
         } else if words::is_exception(bytes) {
             self.push("exception", start, end);

@@ -5,7 +5,7 @@
 //! Promises: bounded, no allocation after the first line; the stretches are sorted and do not touch.
 //! Never: finds a stretch itself.
 
-use super::line::{Line, SEEN, SEPARATOR, SPACE, first, is};
+use super::line::{Line, SEEN, SEPARATOR, SPACE, is};
 
 /// More than a line can hold: between two stretches stands a byte that is no separator.
 const ROOM: usize = 1024;
@@ -15,11 +15,13 @@ const ROOM: usize = 1024;
 pub(super) struct Spans {
     spans: Box<[(u16, u16); ROOM]>,
     len: usize,
+    /// Where the last stretch ends; 0 if there is none.
+    end: usize,
 }
 
 impl Default for Spans {
     fn default() -> Self {
-        Spans { spans: Box::new([(0, 0); ROOM]), len: 0 }
+        Spans { spans: Box::new([(0, 0); ROOM]), len: 0, end: 0 }
     }
 }
 
@@ -27,6 +29,7 @@ impl Spans {
     #[inline]
     pub(super) fn clear(&mut self) {
         self.len = 0;
+        self.end = 0;
     }
 
     #[inline]
@@ -37,12 +40,28 @@ impl Spans {
     /// Where the last stretch ends; 0 if there is none.
     #[inline]
     pub(super) fn end(&self) -> usize {
-        self.all().last().map_or(0, |span| usize::from(span.1))
+        self.end
     }
 
     /// Adds a stretch that begins behind all others.
     #[inline]
-    pub(super) fn push(&mut self, line: &Line, mut start: usize, mut end: usize) {
+    pub(super) fn push(&mut self, line: &Line, start: usize, end: usize) {
+        let follows = self.len > 0 && are_separators(line, self.end, start);
+        if follows || takes_in(line.at(start - 1)) {
+            return self.join(line, start, end);
+        }
+        self.put(start, end);
+    }
+
+    #[inline]
+    fn put(&mut self, start: usize, end: usize) {
+        self.spans[self.len & (ROOM - 1)] = (start as u16, end as u16);
+        self.len += 1;
+        self.end = end;
+    }
+
+    /// Adds a stretch together with what it is joined with or takes in.
+    fn join(&mut self, line: &Line, mut start: usize, mut end: usize) {
         loop {
             if let Some(&(before, until)) = self.all().last()
                 && are_separators(line, usize::from(until), start)
@@ -61,18 +80,20 @@ impl Spans {
                 break;
             }
         }
-        self.spans[self.len & (ROOM - 1)] = (start as u16, end as u16);
-        self.len += 1;
+        self.put(start, end);
     }
 }
 
 #[inline]
 fn are_separators(line: &Line, start: usize, end: usize) -> bool {
-    if end - start < SEEN {
-        let all = first(end - start);
-        return line.bits(SEPARATOR, start) & all == all;
-    }
-    line.run_end(SEPARATOR, start) >= end
+    let len = (!line.bits(SEPARATOR, start)).trailing_zeros() as usize;
+    if len < SEEN { start + len >= end } else { line.run_end(SEPARATOR, start) >= end }
+}
+
+/// Whether a byte before a stretch may become part of it.
+#[inline]
+fn takes_in(byte: u8) -> bool {
+    matches!(byte, b'(' | b'[' | b'{' | b'<' | b'*')
 }
 
 /// Whether `close` is the bracket that closes `open`.

@@ -1,8 +1,8 @@
 //! Words that the mask knows.
 //!
 //! Purpose: answer for one run of letters what it can mean to the mask (`spec/signature.md`, 2.8).
-//! Promises: two loads and a comparison, whatever the word; the table is built by the compiler, which refuses a list
-//! whose words collide in it.
+//! Promises: two loads and a comparison, whatever the word, and one load to tell that a word is none of those that change
+//! the meaning of others; the tables are built by the compiler, which refuses a list whose words collide in them.
 //! Never: looks at what stands around the word.
 
 /// Varies wherever it stands: days, months, truth values, nothing, the superuser.
@@ -34,6 +34,9 @@ pub(super) const FOR: u16 = 1 << 11;
 pub(super) const COLON: u16 = 1 << 12;
 /// Not of a word: a hyphen stood alone.
 pub(super) const DASH: u16 = 1 << 13;
+
+/// Asks for a look at the word behind it.
+pub(super) const LEADER: u16 = USER | NOUN | BY | SLOT | COLON | DASH;
 
 /// What makes a word one to look at.
 const LISTS: [(u16, &str); 12] = [
@@ -74,7 +77,7 @@ const LISTS: [(u16, &str); 12] = [
 const MAX_WORD: usize = 16;
 const SLOTS: usize = 4096;
 /// Found by trying: no two words share a slot.
-const FACTOR: u64 = 0xcdf8_4404_0729_5e43;
+const FACTOR: u64 = 0xae97_ba94_d0ed_a82f;
 
 struct Table {
     /// By slot, which word it may be; 0 is none.
@@ -84,9 +87,23 @@ struct Table {
 
 static TABLE: Table = build();
 
+/// By slot, whether a word there varies, is a preposition, or asks for a look at the word behind it.
+static NOTABLE: [bool; SLOTS] = {
+    let table = build();
+    let mut notable = [false; SLOTS];
+    let mut slot = 0;
+    while slot < SLOTS {
+        notable[slot] = table.words[table.slots[slot] as usize].2 & (VARIABLE | PREPOSITION | LEADER) != 0;
+        slot += 1;
+    }
+    notable
+};
+
+/// The slot of a word that begins with these eight bytes; zeros follow a shorter one. The lists have no two words that
+/// begin with the same eight.
 #[inline]
-const fn slot(low: u64, high: u64) -> usize {
-    ((low ^ high.rotate_left(23)).wrapping_mul(FACTOR) >> (64 - 12)) as usize
+const fn slot(low: u64) -> usize {
+    (low.wrapping_mul(FACTOR) >> (64 - 12)) as usize
 }
 
 const fn build() -> Table {
@@ -108,7 +125,7 @@ const fn build() -> Table {
             at += 1;
             if len > 0 {
                 let (low, high) = (word as u64, (word >> 64) as u64);
-                let slot = slot(low, high);
+                let slot = slot(low);
                 if table.slots[slot] == 0 {
                     table.slots[slot] = count as u8;
                     table.words[count] = (low, high, 0);
@@ -128,13 +145,37 @@ const fn build() -> Table {
 /// What the word that `bytes` begins with means; `len` is its length. 0 for most words.
 #[inline]
 pub(super) fn meaning(bytes: &[u8; 16], len: usize) -> u16 {
-    let keep = KEEP[if len > MAX_WORD { 0 } else { len }];
-    let word = u128::from_le_bytes(*bytes);
-    let (low, high) = (word as u64 & keep.0, (word >> 64) as u64 & keep.1);
-    let known = &TABLE.words[TABLE.slots[slot(low, high)] as usize];
+    let (low, high) = masked(bytes, len);
+    let known = &TABLE.words[TABLE.slots[slot(low)] as usize];
     // Not `&&`: which words are listed is not predictable.
     let is_known = (known.0 ^ low) | (known.1 ^ high) == 0;
     known.2 & u16::from(is_known).wrapping_neg()
+}
+
+/// As [`meaning`], of the words that vary, are prepositions, or ask for a look at the word behind them; 0 for others.
+#[inline]
+pub(super) fn notable_meaning(bytes: &[u8; 16], len: usize) -> u16 {
+    let low = u128::from_le_bytes(*bytes) as u64 & KEEP_LOW[len & 63];
+    if NOTABLE[slot(low)] { meaning(bytes, len) } else { 0 }
+}
+
+/// Masks for the first `n` of eight bytes, all from eight on.
+static KEEP_LOW: [u64; 64] = {
+    let mut masks = [u64::MAX; 64];
+    let mut n = 0;
+    while n < 8 {
+        masks[n] = (1 << (8 * n)) - 1;
+        n += 1;
+    }
+    masks
+};
+
+/// The first `len` of sixteen bytes, zeros behind. No word of the lists has sixteen: a longer one is equal to none.
+#[inline]
+fn masked(bytes: &[u8; 16], len: usize) -> (u64, u64) {
+    let keep = KEEP[if len > MAX_WORD { MAX_WORD } else { len }];
+    let word = u128::from_le_bytes(*bytes);
+    (word as u64 & keep.0, (word >> 64) as u64 & keep.1)
 }
 
 /// Masks for the first `n` bytes of sixteen.
@@ -151,9 +192,22 @@ static KEEP: [(u64, u64); MAX_WORD + 1] = {
 
 /// Whether a word of this form is no name: a verb or an abstract noun by its ending, in small letters.
 pub(super) fn has_ending(word: &[u8]) -> bool {
-    const ENDINGS: [&[u8]; 7] = [b"ed", b"ing", b"able", b"ible", b"tion", b"tions", b"ment"];
-    let ends = |ending: &&[u8]| word.len() >= ending.len() + 3 && word.ends_with(ending);
-    ENDINGS.iter().any(ends) && word.iter().all(u8::is_ascii_lowercase)
+    let ends = |ending: &[u8]| word.len() >= ending.len() + 3 && word.ends_with(ending);
+    let has = match word.last() {
+        Some(b'd') => ends(b"ed"),
+        Some(b'g') => ends(b"ing"),
+        Some(b'e') => ends(b"able") || ends(b"ible"),
+        Some(b'n') => ends(b"tion"),
+        Some(b's') => ends(b"tions"),
+        Some(b't') => ends(b"ment"),
+        _ => false,
+    };
+    has && word.iter().all(u8::is_ascii_lowercase)
+}
+
+/// Whether the word is longer than one letter, and all of it capitals.
+pub(super) fn is_constant(word: &[u8]) -> bool {
+    word.len() > 1 && word.iter().all(u8::is_ascii_uppercase)
 }
 
 /// Whether the word names a kind of exception.

@@ -130,6 +130,12 @@ impl RecordBuilder {
         self
     }
 
+    /// `span_id`, 8 bytes.
+    pub fn span_id(&mut self, id: &[u8]) -> &mut Self {
+        put_len_field(&mut self.message, 10, id);
+        self
+    }
+
     /// `observed_time_unix_nano`.
     pub fn observed_time_unix_nano(&mut self, nanos: u64) -> &mut Self {
         self.fixed64(11, nanos)

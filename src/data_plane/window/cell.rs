@@ -94,6 +94,8 @@ pub struct State {
     pub last: Counts,
     /// Since the pattern was first seen.
     pub total: Counts,
+    /// Records of the running window that a policy on trial would have kept.
+    pub would_keep: u64,
     /// Arrival of the first record.
     pub first_seen: UnixNanos,
     /// Arrival of the last record.
@@ -113,6 +115,7 @@ impl State {
         if window > self.window {
             self.last = if window == self.window + 1 { self.current } else { Counts::default() };
             self.current = Counts::default();
+            self.would_keep = 0;
             self.window = window;
         }
     }
@@ -206,6 +209,19 @@ impl Cell {
             state.suppress(&cause, bytes, now);
         }
         Some(decision)
+    }
+
+    /// Asks what a policy on trial would do with a record that is not counted yet, by what it would have kept so far, and
+    /// remembers the answer for its next question. Returns `None`, having asked nothing, when the cell was evicted.
+    pub fn would_keep(&self, window: u64, decide: impl FnOnce(Sight) -> bool) -> Option<()> {
+        let mut state = self.state.lock();
+        if state.evicted {
+            return None;
+        }
+        state.roll(window);
+        let sight = Sight { seen: state.total.records, kept_in_window: state.would_keep };
+        state.would_keep += u64::from(decide(sight));
+        Some(())
     }
 
     /// A copy of the counts, rolled to `window`.

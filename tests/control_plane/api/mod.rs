@@ -68,6 +68,8 @@ impl Server {
             mirror: Arc::clone(&mirror),
             sampling: settings_of(&SamplerConfig::default()),
             local: Arc::new(Default::default),
+            rollout: Default::default(),
+            driver: Default::default(),
         };
         let (api, writing) = Api::new(parts, stop.clone());
         let tasks = vec![

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use lipservice::clock::Clock;
 use lipservice::control_plane::store::config::StoreConfig;
-use lipservice::control_plane::store::{PatternQuery, Sort, Store, StoreError, Timestamp};
+use lipservice::control_plane::store::{PatternQuery, SeriesQuery, Sort, Store, StoreError, Timestamp};
 use sqlx::migrate::Migrator;
 use sqlx::{AnyConnection, Connection as _};
 
-use super::{START, at, document, minutes, sqlite_file};
+use super::{at, document, sqlite_file};
 use crate::support::servers;
 
 fn folder(engine: &str) -> PathBuf {
@@ -35,20 +35,79 @@ const DATA_OF_SCHEMA_1: &[&str] = &[
     "INSERT INTO audit_log (at, actor, action, target, detail, request_id) VALUES (4, 'ann', 'a', 't', '{}', '')",
     "INSERT INTO patterns (service, severity, pattern, template, example, first_seen, last_seen) \
      VALUES ('shop', 'info', 'p', 't', 'e', 5, 6)",
-    "INSERT INTO pattern_stats VALUES (1, 10, 0, 7, 8, 9, 10)",
     "INSERT INTO ingested_batches VALUES ('b', 1)",
     "UPDATE revisions SET revision = 5 WHERE name = 'policies'",
 ];
 
+/// Its statistics: a bucket of each length, one that came late, and one of another pattern.
+const STATISTICS_OF_SCHEMA_1: &[&str] = &[
+    "INSERT INTO patterns (service, severity, pattern, template, example, first_seen, last_seen) \
+     VALUES ('shop', 'info', 'q', 't', 'e', 5, 6)",
+    "INSERT INTO pattern_stats VALUES (1, 3600, 0, 1, 1, 1, 1)",
+    "INSERT INTO pattern_stats VALUES (1, 300, 6900, 2, 2, 2, 2)",
+    "INSERT INTO pattern_stats VALUES (1, 10, 7200, 4, 5, 0, 0)",
+    "INSERT INTO pattern_stats VALUES (1, 10, 1800, 100, 200, 6, 7)",
+    "INSERT INTO pattern_stats VALUES (2, 10, 7210, 3, 3, 3, 3)",
+];
+/// And those of schema 2, where a count is in each length at once.
+const STATISTICS_OF_SCHEMA_2: &[&str] = &[
+    "INSERT INTO patterns (service, severity, pattern, template, example, first_seen, last_seen) \
+     VALUES ('shop', 'info', 'q', 't', 'e', 5, 6)",
+    "UPDATE stats_bounds SET start = 7200 WHERE resolution = 10",
+    "UPDATE stats_bounds SET start = 3600 WHERE resolution = 300",
+    "INSERT INTO counts_10s VALUES (1, 7200, 4, 5, 0, 0), (2, 7210, 3, 3, 3, 3)",
+    "INSERT INTO counts_5m VALUES (1, 6900, 2, 2, 2, 2), (1, 7200, 4, 5, 0, 0), (2, 7200, 3, 3, 3, 3)",
+    "INSERT INTO counts_1h VALUES (1, 0, 101, 201, 7, 8), (1, 3600, 2, 2, 2, 2), (1, 7200, 4, 5, 0, 0), \
+     (2, 7200, 3, 3, 3, 3)",
+    "INSERT INTO counts_1d VALUES (1, 0, 107, 208, 9, 10), (2, 0, 3, 3, 3, 3)",
+    "INSERT INTO scope_counts VALUES ('global', 10, 7200, 4, 5, 0, 0), ('global', 10, 7210, 3, 3, 3, 3), \
+     ('global', 300, 6900, 2, 2, 2, 2), ('global', 300, 7200, 7, 8, 3, 3), ('global', 3600, 0, 101, 201, 7, 8), \
+     ('global', 3600, 3600, 2, 2, 2, 2), ('global', 3600, 7200, 7, 8, 3, 3), ('global', 86400, 0, 110, 211, 12, 13)",
+    "INSERT INTO scope_counts SELECT 'service:shop', resolution, start, records, bytes, kept, kept_bytes FROM \
+     scope_counts",
+];
+
+/// Statistics are carried over: each count once, in every length.
+async fn statistics_are_there(store: &Store, what: &str) {
+    let query = |from, to| PatternQuery {
+        service: None,
+        severity: None,
+        id: None,
+        from: Timestamp::of_secs(from),
+        to: Timestamp::of_secs(to),
+        sort: Sort::Bytes,
+        after: None,
+        limit: 10,
+    };
+    // Late counts stand in the hour they belong to, as short buckets are gone there.
+    for (from, to, records) in
+        [(0, 1 << 40, 110), (0, 3600, 101), (1, 3600, 0), (3600, 7200, 2), (7210, 7220, 3), (0, 7201, 107)]
+    {
+        let found = store.patterns(&query(from, to)).await.unwrap();
+        assert_eq!(found.iter().map(|found| found.records).sum::<u64>(), records, "{what}: {from}..{to}");
+        for service in [None, Some("shop".to_owned())] {
+            let (from, to) = (Timestamp::of_secs(from), Timestamp::of_secs(to));
+            let query = SeriesQuery { service, id: None, from, to, step: 3600, limit: 100 };
+            let series = store.series(&query).await.unwrap();
+            assert_eq!(series.iter().map(|bucket| bucket.records).sum::<u64>(), records, "{what}: {from}..{to}");
+        }
+    }
+    let pattern = &store.patterns(&query(0, 1 << 40)).await.unwrap()[0];
+    assert_eq!((pattern.records, pattern.bytes, pattern.kept, pattern.kept_bytes), (107, 208, 9, 10), "{what}");
+    assert_eq!((pattern.pattern.as_str(), pattern.template.as_str()), ("p", "t"), "{what}");
+}
+
 #[tokio::test]
 async fn every_released_schema_is_brought_up_to_date() {
-    let newest = std::fs::read_dir(folder("sqlite")).unwrap().count() as i64;
-    for released in 1..=newest {
+    let names = std::fs::read_dir(folder("sqlite")).unwrap().map(|entry| entry.unwrap().file_name());
+    let numbers = names.map(|name| name.to_str().unwrap()[..4].parse::<i64>().unwrap());
+    for released in numbers {
         for (config, url, engine, _directory) in empty().await {
             let mut connection = AnyConnection::connect(&url).await.unwrap();
             let migrator = Migrator::new(folder(engine)).await.unwrap();
             migrator.run_to(released, &mut connection).await.unwrap();
-            for sql in DATA_OF_SCHEMA_1 {
+            let statistics = if released < 2 { STATISTICS_OF_SCHEMA_1 } else { STATISTICS_OF_SCHEMA_2 };
+            for sql in DATA_OF_SCHEMA_1.iter().chain(statistics) {
                 sqlx::query(*sql).execute(&mut connection).await.unwrap();
             }
             connection.close().await.unwrap();
@@ -60,18 +119,7 @@ async fn every_released_schema_is_brought_up_to_date() {
             assert_eq!(store.tokens().await.unwrap()[0].name, "ci");
             assert_eq!(store.audit_log(None, 9).await.unwrap().len(), 1);
             assert_eq!(store.revisions().await.unwrap().policies, 5);
-            let query = PatternQuery {
-                service: None,
-                severity: None,
-                id: None,
-                from: Timestamp::default(),
-                to: Timestamp::of(START).after(minutes(1)),
-                sort: Sort::Bytes,
-                after: None,
-                limit: 10,
-            };
-            let pattern = &store.patterns(&query).await.unwrap()[0];
-            assert_eq!((pattern.records, pattern.bytes, pattern.template.as_str()), (7, 8, "t"));
+            statistics_are_there(&store, &format!("{engine} from {released}")).await;
             store.close().await;
         }
     }

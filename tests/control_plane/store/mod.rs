@@ -1,5 +1,6 @@
 //! The store: one suite, run against SQLite and against a real PostgreSQL server.
 
+mod levels;
 mod migrations;
 mod policies;
 mod statistics;

@@ -1,4 +1,4 @@
-//! A stand-in for PostHog's log ingestion, in process, on a loopback port.
+//! A stand-in for PostHog's Logs: ingestion and what is read back, in process, on a loopback port.
 //!
 //! It is a MODEL, written from PostHog's public source and documentation as of September 2026 and never compared with
 //! PostHog Cloud: `POST /i/v1/logs` and `/v1/logs`; a token is checked by its shape only (401); bodies of at most 2 MiB
@@ -7,9 +7,14 @@
 //! billed is the length of the decompressed body. What is not modelled: brotli, drop rules, quotas by themselves, and
 //! the exact size at which the message broker behind it refuses (a mode stands in for that).
 //!
-//! It serves tests and the demo, so it needs nothing but this folder. Its faults are switched at run time.
+//! Rows are read back through `read` (both query APIs), with HogQL by `sql`.
+//!
+//! It serves tests, the demo and `cargo run --example fake_posthog`. Its faults are switched at run time.
 
+mod parse;
+mod read;
 mod rows;
+mod sql;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -27,6 +32,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use read::{Drift, Key, PROJECT, READER, ReadFaults, ReadSide};
 pub use rows::Row;
 
 /// PostHog's default limit, before and after decompression.
@@ -91,6 +97,7 @@ struct State {
     billed_bytes: u64,
     connections: u64,
     held: usize,
+    read: ReadSide,
 }
 
 struct Shared {
@@ -120,12 +127,17 @@ pub struct FakePostHog {
 impl FakePostHog {
     /// Starts on a free loopback port.
     pub async fn start() -> std::io::Result<Self> {
+        Self::start_on(0).await
+    }
+
+    /// Starts on this loopback port.
+    pub async fn start_on(port: u16) -> std::io::Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::default(),
             events: watch::Sender::new(0),
             released: watch::Sender::new(0),
         });
-        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], port)))?;
         let address = listener.local_addr()?;
         let server = tokio::spawn(serve(listener, Arc::clone(&shared)));
         Ok(FakePostHog { shared, address, server: Mutex::new(Some(server)) })
@@ -181,6 +193,16 @@ impl FakePostHog {
     /// Takes the rows out, for long demos. What was billed and seen stays.
     pub fn take_rows(&self) -> Vec<Row> {
         std::mem::take(&mut self.shared.state().rows)
+    }
+
+    /// Puts rows there as if they had been received before.
+    pub fn add_rows(&self, rows: impl IntoIterator<Item = Row>) {
+        self.shared.state().rows.extend(rows);
+    }
+
+    /// Looks at or changes the read side: keys, projects, limits, faults, late rows.
+    pub fn read_side<T>(&self, change: impl FnOnce(&mut ReadSide) -> T) -> T {
+        change(&mut self.shared.state().read)
     }
 
     /// Decompressed bytes of all accepted requests.
@@ -288,6 +310,11 @@ async fn answer(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Answe
         encoding: header_of(&request, header::CONTENT_ENCODING),
         user_agent: header_of(&request, header::USER_AGENT),
     };
+    if seen.path.starts_with("/api/") {
+        let answered = read::answer(request, &shared).await;
+        shared.tell();
+        return answered;
+    }
     let released = shared.released.subscribe();
     let answered = take(request, &mut seen, &shared, released).await;
     seen.status = answered.as_ref().map_or(0, |answer| answer.status().as_u16());
@@ -393,18 +420,24 @@ fn partial_success(rejected: i64) -> Answer {
 }
 
 fn broken_answer() -> Answer {
-    let frames = futures_util::stream::unfold(0, |step| async move {
-        match step {
-            0 => Some((Ok(Frame::data(Bytes::from_static(b"{"))), 1)),
-            _ => {
+    cut_off(Bytes::from_static(b"{}"))
+}
+
+/// A 200 that ends with the connection in the middle of its body.
+fn cut_off(body: Bytes) -> Answer {
+    let length = body.len();
+    let frames = futures_util::stream::unfold(Some(body.slice(..length / 2)), |first| async move {
+        match first {
+            Some(first) => Some((Ok(Frame::data(first)), None)),
+            None => {
                 // Lets what was written so far leave before the connection breaks.
                 tokio::task::yield_now().await;
-                Some((Err(Reset), 2))
+                Some((Err(Reset), None))
             }
         }
     });
     let mut answer = Response::new(BodyExt::boxed(StreamBody::new(Box::pin(frames))));
-    answer.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from_static("2"));
+    answer.headers_mut().insert(header::CONTENT_LENGTH, header::HeaderValue::from(length));
     answer
 }
 

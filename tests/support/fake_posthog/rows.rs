@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -16,8 +18,12 @@ use prost::Message;
 const DAY_NANOS: u64 = 24 * 3600 * 1_000_000_000;
 
 /// A stored log.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Row {
+    /// PostHog's own id; see [`Row::uuid`].
+    pub id: u128,
+    /// When it was received.
+    pub observed_time_unix_nano: u64,
     /// The project token it came with.
     pub token: String,
     /// As sent.
@@ -41,11 +47,32 @@ pub struct Row {
     /// The record's attributes as text.
     pub attributes: BTreeMap<String, String>,
     /// The resource's attributes as text.
-    pub resource_attributes: BTreeMap<String, String>,
+    pub resource_attributes: Arc<BTreeMap<String, String>>,
     /// Name of the scope.
     pub instrumentation_scope: String,
     /// As sent.
     pub event_name: String,
+}
+
+impl Row {
+    /// An id that no other row has, spread over all values so that its order says nothing.
+    pub fn new_id() -> u128 {
+        static ROWS: AtomicU64 = AtomicU64::new(0);
+        let number = ROWS.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        let half = |seed| u128::from(twox_hash::XxHash64::oneshot(seed, &number));
+        half(1) << 64 | half(2)
+    }
+
+    /// The id as PostHog shows it.
+    pub fn uuid(&self) -> String {
+        let hex = format!("{:032x}", self.id);
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
+    /// The time as stored, which is to the microsecond.
+    pub fn micros(&self) -> u64 {
+        self.time_unix_nano / 1_000
+    }
 }
 
 /// Reads protobuf, else JSON, else JSON lines.
@@ -66,7 +93,7 @@ pub(super) fn decode(body: &[u8], token: &str, now: u64) -> Option<Vec<Row>> {
 fn rows(request: ExportLogsServiceRequest, token: &str, now: u64) -> Vec<Row> {
     let mut rows = Vec::new();
     for block in request.resource_logs {
-        let resource_attributes = attributes(&block.resource.unwrap_or_default().attributes);
+        let resource_attributes = Arc::new(attributes(&block.resource.unwrap_or_default().attributes));
         for scope in block.scope_logs {
             let scope_name = scope.scope.map(|scope| scope.name).unwrap_or_default();
             for record in scope.log_records {
@@ -77,10 +104,12 @@ fn rows(request: ExportLogsServiceRequest, token: &str, now: u64) -> Vec<Row> {
     rows
 }
 
-fn row(record: LogRecord, token: &str, now: u64, resource: &BTreeMap<String, String>, scope: &str) -> Row {
+fn row(record: LogRecord, token: &str, now: u64, resource: &Arc<BTreeMap<String, String>>, scope: &str) -> Row {
     let sent = record.time_unix_nano;
     let body = record.body.as_ref().map(text).unwrap_or_default();
     Row {
+        id: Row::new_id(),
+        observed_time_unix_nano: now,
         token: token.to_owned(),
         sent_time_unix_nano: sent,
         time_unix_nano: if sent == 0 || sent.abs_diff(now) > DAY_NANOS { now } else { sent },
@@ -92,7 +121,7 @@ fn row(record: LogRecord, token: &str, now: u64, resource: &BTreeMap<String, Str
         span_id: hex(&record.span_id, 8),
         service_name: resource.get("service.name").cloned().unwrap_or_default(),
         attributes: attributes(&record.attributes),
-        resource_attributes: resource.clone(),
+        resource_attributes: Arc::clone(resource),
         instrumentation_scope: scope.to_owned(),
         event_name: record.event_name,
     }

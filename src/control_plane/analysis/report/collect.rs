@@ -36,6 +36,8 @@ pub struct Message<'a> {
     pub band: Band,
     /// Its time, if it says one.
     pub time: Option<UnixNanos>,
+    /// Its length in bytes.
+    pub bytes: u64,
 }
 
 /// One signature.
@@ -45,6 +47,7 @@ struct Known {
     template: String,
     example: String,
     messages: u64,
+    bytes: u64,
     bands: [u64; BANDS.len()],
 }
 
@@ -55,6 +58,7 @@ pub struct Collector {
     by_signature: HashMap<Signature, u32, ahash::RandomState>,
     sightings: Vec<Sighting>,
     messages: u64,
+    bytes: u64,
     beyond: u64,
 }
 
@@ -67,6 +71,7 @@ impl Collector {
     /// Takes in one message.
     pub fn add(&mut self, message: &Message<'_>) {
         self.messages += 1;
+        self.bytes += message.bytes;
         let known = match self.by_signature.get(&message.signature) {
             Some(known) => *known,
             None if self.known.len() >= MAX_SIGNATURES => {
@@ -77,6 +82,7 @@ impl Collector {
         };
         let entry = &mut self.known[known as usize];
         entry.messages += 1;
+        entry.bytes += message.bytes;
         entry.bands[message.band as usize] += 1;
         if let Some(time) = message.time.filter(|_| self.sightings.len() < MAX_TIMED) {
             self.sightings.push(Sighting { time, known, band: message.band });
@@ -92,6 +98,7 @@ impl Collector {
             template: String::from_utf8_lossy(message.template).into_owned(),
             example: String::from_utf8_lossy(cut).into_owned(),
             messages: 0,
+            bytes: 0,
             bands: [0; BANDS.len()],
         });
         known
@@ -116,8 +123,9 @@ impl Collector {
         severities.retain(|severity| severity.messages > 0);
         patterns.sort_by(|a, b| (b.messages, &a.id).cmp(&(a.messages, &b.id)));
         let signatures = self.known.len();
-        let (messages, beyond) = (self.messages, self.beyond);
-        Report { messages, timed, signatures, beyond, span, severities, patterns, anomalies }
+        let Collector { messages, bytes, beyond, .. } = self;
+        let (costs, sample) = (None, None);
+        Report { messages, bytes, costs, sample, timed, signatures, beyond, span, severities, patterns, anomalies }
     }
 
     /// Patterns without their series, and the pattern of each signature.
@@ -135,6 +143,9 @@ impl Collector {
                     template,
                     example: known.example.clone(),
                     messages: 0,
+                    estimate: None,
+                    bytes: 0,
+                    month: None,
                     severity: "",
                     signatures: 0,
                     members: Vec::new(),
@@ -145,6 +156,7 @@ impl Collector {
             });
             let (pattern, bands) = &mut patterns[index as usize];
             pattern.messages += known.messages;
+            pattern.bytes += known.bytes;
             pattern.signatures += 1;
             if pattern.members.len() < MAX_LISTED_SIGNATURES {
                 pattern.members.push(known.template.clone());
@@ -166,6 +178,7 @@ impl Collector {
         let severity = |band: Band| Severity {
             severity: band.as_str(),
             messages: self.known.iter().map(|known| known.bands[band as usize]).sum(),
+            estimate: None,
             series: Vec::new(),
         };
         BANDS.into_iter().map(severity).collect()

@@ -6,14 +6,17 @@
 //! Never: reads files or clocks, or writes text for people.
 
 mod collect;
+mod money;
 mod timeline;
 
 use serde::Serialize;
 
 use super::anomaly::Anomaly;
 use crate::clock::UnixNanos;
+use crate::control_plane::insights::{Estimate, Sample};
 
 pub use collect::{Collector, Message};
+pub use money::Costs;
 
 /// Templates of signatures listed with a pattern.
 pub const MAX_LISTED_SIGNATURES: usize = 8;
@@ -23,6 +26,14 @@ pub const MAX_LISTED_SIGNATURES: usize = 8;
 pub struct Report {
     /// Messages read.
     pub messages: u64,
+    /// Their bytes, as OTLP protobuf without the blocks around them, or as text.
+    pub bytes: u64,
+    /// What a month of this costs, where prices were asked for and times are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub costs: Option<Costs>,
+    /// Set when the messages are a sample; counts are those of the sample, estimates stand beside them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Sample>,
     /// Those with a time, which is what everything over time is about.
     pub timed: u64,
     /// Distinct signatures.
@@ -63,6 +74,9 @@ pub struct Severity {
     pub severity: &'static str,
     /// How many.
     pub messages: u64,
+    /// How many there are in all, when the messages are a sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
     /// How many in each step.
     pub series: Vec<u32>,
 }
@@ -78,6 +92,14 @@ pub struct PatternReport {
     pub example: String,
     /// How many.
     pub messages: u64,
+    /// How many there are in all, when the messages are a sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub estimate: Option<Estimate>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// What a month of them costs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month: Option<f64>,
     /// The severity most of them have.
     pub severity: &'static str,
     /// How many signatures belong to it.

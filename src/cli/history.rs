@@ -1,0 +1,202 @@
+//! `--from posthog`: logs that PostHog holds, as input.
+//!
+//! Purpose: the arguments, the fetch with its progress bar, and what was read, for `analyze`, `simulate` and `generate`.
+//! Promises: with `--checkpoint` a fetch that was stopped goes on, and one that is done is not repeated; without it nothing is
+//! left behind. What is a sample, or shortened, is said.
+//! Never: sends anything to be stored; shows the key.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+
+use crate::config;
+use crate::control_plane::insights::Sample;
+use crate::control_plane::posthog::{Client, Fetch, History, Progress, ReadApi, ReadConfig, Stage, SystemTimer, utc};
+use crate::units::{Period, Secret};
+
+/// Steps of the progress bar.
+const STEPS: u64 = 1_000;
+
+/// Where logs come from, if not from a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Origin {
+    /// PostHog's Logs, read back over its API (docs/posthog.md).
+    Posthog,
+}
+
+/// Arguments of commands that can read PostHog.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Reading PostHog")]
+pub struct HistoryArgs {
+    /// Read logs from there instead of a file.
+    #[arg(long, value_enum, required_unless_present = "input", conflicts_with = "input")]
+    pub from: Option<Origin>,
+    /// How far back.
+    #[arg(long, value_name = "PERIOD", default_value = "24h")]
+    since: Period,
+    /// Rows at most. Of a larger history `analyze` takes a sample, the others the latest stretch.
+    #[arg(long, value_name = "N", default_value = "2000000", value_parser = clap::value_parser!(u64).range(1..))]
+    max_rows: u64,
+    /// Keep what was fetched in this directory: a fetch that was stopped goes on, one that is done is not repeated.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// us, eu, or the URL of your own PostHog.
+    #[arg(long, value_name = "HOST", env = "POSTHOG_HOST")]
+    posthog_host: Option<String>,
+    /// Number of the project.
+    #[arg(long, value_name = "N", env = "POSTHOG_PROJECT_ID")]
+    posthog_project: Option<u64>,
+    /// File with the personal API key; else the variable POSTHOG_PERSONAL_API_KEY is read.
+    #[arg(long, value_name = "FILE")]
+    posthog_key_file: Option<String>,
+    /// Which API.
+    #[arg(long, value_enum)]
+    posthog_api: Option<ReadApi>,
+}
+
+/// A history, with its directory.
+pub struct Fetched {
+    /// What was read.
+    pub history: History,
+    /// Removed with this value, unless it was named.
+    _directory: Option<tempfile::TempDir>,
+}
+
+impl HistoryArgs {
+    /// Settings: those of the file's `posthog:`, then arguments, then the environment for the key.
+    fn settings(&self, file: Option<&PathBuf>) -> anyhow::Result<ReadConfig> {
+        let mut settings = match file {
+            Some(path) => {
+                let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
+                loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config.posthog
+            }
+            None => ReadConfig::default(),
+        };
+        if let Some(host) = &self.posthog_host {
+            settings.host.clone_from(host);
+        }
+        settings.project = self.posthog_project.or(settings.project);
+        settings.api = self.posthog_api.unwrap_or(settings.api);
+        if let Some(path) = &self.posthog_key_file {
+            (settings.api_key, settings.api_key_file) = (None, Some(path.clone()));
+        } else if settings.api_key.is_none() && settings.api_key_file.is_none() {
+            settings.api_key = std::env::var("POSTHOG_PERSONAL_API_KEY").ok().map(Secret::new);
+        }
+        Ok(settings)
+    }
+
+    /// Fetches. `file` is a configuration whose `posthog:` applies.
+    ///
+    /// # Errors
+    /// One sentence that says what to do.
+    pub fn fetch(&self, file: Option<&PathBuf>, services: &[String], is_sample: bool) -> anyhow::Result<Fetched> {
+        let settings = self.settings(file)?;
+        let (directory, kept) = match &self.checkpoint {
+            Some(directory) => (directory.clone(), None),
+            None => {
+                let temporary = tempfile::tempdir().context("making a directory for the logs")?;
+                (temporary.path().to_owned(), Some(temporary))
+            }
+        };
+        let fetch = Fetch {
+            directory,
+            api: settings.api,
+            since: self.since.0.max(Duration::from_secs(1)),
+            services: services.to_vec(),
+            max_rows: self.max_rows,
+            is_sample,
+            overlap: settings.overlap.0,
+        };
+        let bar = bar();
+        let waiting = bar.clone();
+        let notice = move |wait: Duration, why: &str| {
+            if wait >= Duration::from_secs(2) {
+                waiting.set_message(format!("waiting {} s: {why}", wait.as_secs()));
+            }
+        };
+        let client = Client::new(&settings, Arc::new(SystemTimer))?.with_notice(Arc::new(notice));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let fetched = runtime.block_on(fetch.run(&client, &mut |progress| show(&bar, progress)));
+        bar.finish_and_clear();
+        let history = fetched.map_err(|error| match &self.checkpoint {
+            Some(directory) => anyhow::anyhow!("{error} (what was read stays in {})", directory.display()),
+            None => anyhow::Error::from(error),
+        })?;
+        Ok(Fetched { history, _directory: kept })
+    }
+}
+
+fn bar() -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(STEPS);
+    bar.enable_steady_tick(Duration::from_millis(250));
+    match ProgressStyle::with_template("{bar:24} {percent:>3} % {msg} ETA {eta}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+fn show(bar: &ProgressBar, progress: &Progress) {
+    let share = match (progress.stage, progress.expected) {
+        (Stage::Rows, Some(expected)) if expected > 0 => progress.rows as f64 / expected as f64,
+        (Stage::Rows, _) => progress.share,
+        (Stage::Count, _) => 0.0,
+        (Stage::Late, _) => 1.0,
+    };
+    bar.set_position((share.clamp(0.0, 1.0) * STEPS as f64) as u64);
+    let what = match progress.stage {
+        Stage::Count => "counting".to_owned(),
+        Stage::Rows => format!("{} rows", HumanCount(progress.rows)),
+        Stage::Late => format!("{} rows, looking for late ones", HumanCount(progress.rows)),
+    };
+    bar.set_message(format!("{what}, {} requests", progress.counts.requests));
+}
+
+impl Fetched {
+    /// What was read, in a sentence or two.
+    pub fn summary(&self) -> String {
+        let History { rows, late, since, until, shortened_from, sample, is_resumed, counts, .. } = &self.history;
+        let mut out = format!(
+            "{rows} rows of {} to {} UTC from PostHog, {} requests ({} repeated)",
+            utc(*since),
+            utc(*until),
+            counts.requests,
+            counts.repeated,
+        );
+        if *late > 0 {
+            out += &format!(", {late} of them arrived meanwhile");
+        }
+        if *is_resumed {
+            out += "; continued from an earlier start";
+        }
+        if let Some(asked) = shortened_from {
+            out += &format!(
+                "\nthere is more than --max-rows since {}: this is the latest stretch that fits, and what is rare or \
+                 belongs to other hours may be missing",
+                utc(*asked)
+            );
+        }
+        if let Some(sample) = sample {
+            out += &format!("\n{}", sampled(sample));
+        }
+        out
+    }
+}
+
+/// What a sample can say and what it cannot.
+pub fn sampled(sample: &Sample) -> String {
+    format!(
+        "a sample: {} of {} rows, every row with a chance of {:.2} %, at every time alike. Estimates stand with their 95 % \
+         interval; a pattern of fewer than {} rows may not be seen at all",
+        sample.rows,
+        sample.population,
+        100.0 * sample.rate,
+        sample.may_miss_below(),
+    )
+}

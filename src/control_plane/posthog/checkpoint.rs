@@ -1,0 +1,207 @@
+//! How far a fetch has come.
+//!
+//! Purpose: a fetch that was killed goes on where it stopped.
+//! Promises: written whole or not at all (a new file takes the old one's place); names the length of the spool that counts, so
+//! that each row is in the spool once; belongs to one question, and says so when asked for another.
+//! Never: holds the key.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::UnixNanos;
+
+/// Its name in the directory of a fetch.
+pub const CHECKPOINT_FILE: &str = "checkpoint.json";
+/// The spool's name there.
+pub const SPOOL_FILE: &str = "rows.spool";
+/// Format.
+const VERSION: u32 = 1;
+/// A checkpoint is a few hundred bytes and a count for each step of time.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// What was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Identity {
+    /// Base URL.
+    pub host: String,
+    /// Project.
+    pub project: String,
+    /// Services, sorted; all when empty.
+    pub services: Vec<String>,
+    /// How far back, in seconds.
+    pub since_seconds: u64,
+    /// Rows at most.
+    pub max_rows: u64,
+    /// Whether rows beyond that are sampled from everything, or left out from the start.
+    pub is_sample: bool,
+}
+
+/// What is being done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "at", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Phase {
+    /// Rows in order of time, behind this row.
+    Rows {
+        /// Everything before this time is done.
+        from: UnixNanos,
+        /// The last row, by time and id.
+        last: Option<(UnixNanos, String)>,
+    },
+    /// Rows that arrived since, looked for from the start.
+    Late {
+        /// Which time, from 1.
+        pass: u32,
+        /// New rows found in it.
+        found: u64,
+        /// Everything before this time is done.
+        from: UnixNanos,
+        /// The last row, by time and id.
+        last: Option<(UnixNanos, String)>,
+    },
+    /// Nothing more.
+    Done,
+}
+
+/// How far a fetch has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    version: u32,
+    /// What was asked.
+    pub identity: Identity,
+    /// When the fetch began.
+    pub started: UnixNanos,
+    /// From this time on.
+    pub since: UnixNanos,
+    /// Before this time.
+    pub until: UnixNanos,
+    /// Rows there were at the start by steps of time, where that could be counted.
+    pub strata: Option<Strata>,
+    /// Parts of a million that are read; all when left out.
+    pub rate: Option<u64>,
+    /// Bytes of the spool that count.
+    pub spool_bytes: u64,
+    /// Rows in them.
+    pub rows: u64,
+    /// Those among them that arrived after the start.
+    pub late: u64,
+    /// What is being done.
+    pub phase: Phase,
+}
+
+/// Rows by steps of time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Strata {
+    /// Length of a step.
+    pub step_seconds: u64,
+    /// Start in Unix seconds, and rows.
+    pub counts: Vec<(u64, u64)>,
+}
+
+impl Strata {
+    /// All rows.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|(_, rows)| rows).sum()
+    }
+}
+
+impl Checkpoint {
+    /// The start of a fetch.
+    pub fn new(identity: Identity, started: UnixNanos, since: UnixNanos, until: UnixNanos) -> Checkpoint {
+        Checkpoint {
+            version: VERSION,
+            identity,
+            started,
+            since,
+            until,
+            strata: None,
+            rate: None,
+            spool_bytes: 0,
+            rows: 0,
+            late: 0,
+            phase: Phase::Rows { from: since, last: None },
+        }
+    }
+
+    /// Reads the one in `directory`, if there is one.
+    ///
+    /// # Errors
+    /// In words, when it cannot be read or is of another version.
+    pub fn load(directory: &Path) -> Result<Option<Checkpoint>, String> {
+        let path = directory.join(CHECKPOINT_FILE);
+        let wrong = |why: String| format!("{}: {why}; remove the directory to fetch anew", path.display());
+        let length = match std::fs::metadata(&path) {
+            Ok(metadata) => metadata.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(wrong(error.to_string())),
+        };
+        if length > MAX_BYTES {
+            return Err(wrong("too large for a checkpoint".into()));
+        }
+        let text = std::fs::read(&path).map_err(|error| wrong(error.to_string()))?;
+        let version = serde_json::from_slice::<serde_json::Value>(&text).ok();
+        let version = version.as_ref().and_then(|value| value.get("version")?.as_u64());
+        if version != Some(u64::from(VERSION)) {
+            return Err(wrong(format!("not a checkpoint of version {VERSION}")));
+        }
+        serde_json::from_slice(&text).map(Some).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// Writes it into `directory`.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn save(&self, directory: &Path) -> std::io::Result<()> {
+        let (path, new) = (directory.join(CHECKPOINT_FILE), directory.join("checkpoint.new"));
+        let mut file = File::create(&new)?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_data()?;
+        std::fs::rename(&new, &path)?;
+        // The new name is on the disk with its directory.
+        File::open(directory)?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            host: "https://us.posthog.com".into(),
+            project: "1".into(),
+            services: vec![],
+            since_seconds: 86_400,
+            max_rows: 10,
+            is_sample: false,
+        }
+    }
+
+    #[test]
+    fn it_reads_back_and_a_half_written_one_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Checkpoint::load(directory.path()), Ok(None));
+        let mut checkpoint = Checkpoint::new(identity(), 5, 1, 4);
+        checkpoint.phase = Phase::Late { pass: 1, found: 2, from: 3, last: Some((4, "u".into())) };
+        checkpoint.strata = Some(Strata { step_seconds: 60, counts: vec![(60, 7)] });
+        checkpoint.save(directory.path()).unwrap();
+        std::fs::write(directory.path().join("checkpoint.new"), "{\"version\":1,").unwrap();
+        assert_eq!(Checkpoint::load(directory.path()), Ok(Some(checkpoint)));
+    }
+
+    #[test]
+    fn another_version_and_damage_are_said() {
+        let directory = tempfile::tempdir().unwrap();
+        for (text, says) in [("{\"version\":2}", "version 1"), ("x", "version 1"), ("{\"version\":1}", "missing field")]
+        {
+            std::fs::write(directory.path().join(CHECKPOINT_FILE), text).unwrap();
+            let error = Checkpoint::load(directory.path()).unwrap_err();
+            assert!(error.contains(says) && error.contains("remove the directory"), "{error}");
+        }
+    }
+}

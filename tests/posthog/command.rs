@@ -1,0 +1,196 @@
+//! `lipservice … --from posthog` as processes.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use lipservice::control_plane::posthog::{Checkpoint, SPOOL_FILE, SpoolReader};
+use serde_json::Value;
+
+use super::bill::{billed, config_text};
+use super::{day, history, now, posthog, row, stored};
+use crate::support::fake_posthog::{Drift, FakePostHog, PROJECT, READER, ReadFaults, Row};
+
+/// Longer than any test needs.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A configuration without waits, and a place for files.
+struct Desk {
+    directory: tempfile::TempDir,
+}
+
+impl Desk {
+    fn new(posthog: &FakePostHog, sampler: &str) -> Desk {
+        let desk = Desk { directory: tempfile::tempdir().unwrap() };
+        std::fs::write(desk.path("key"), format!("{READER}\n")).unwrap();
+        let text = format!(
+            "{}posthog: {{host: '{}', project: {PROJECT}, api_key_file: '{}', requests_per_minute: 1000000, \
+             requests_per_hour: 1000000, max_attempts: 50, initial_interval: 1ms, max_interval: 2ms}}\n",
+            config_text(sampler, "http://127.0.0.1:9"),
+            posthog.url(),
+            desk.path("key").display(),
+        );
+        std::fs::write(desk.path("config.yaml"), text).unwrap();
+        desk
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lipservice"));
+        command.current_dir(self.directory.path()).args(arguments).args(["--from", "posthog"]);
+        command.env_remove("POSTHOG_HOST").env_remove("POSTHOG_PROJECT_ID").env_remove("POSTHOG_PERSONAL_API_KEY");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn spawn(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).args(["--config", "config.yaml"]).spawn().unwrap()
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Output {
+        let child = self.spawn(arguments);
+        tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap()
+    }
+}
+
+fn json(output: &Output) -> Value {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn spooled(directory: &Path) -> Vec<String> {
+    let found = Checkpoint::load(directory).unwrap().unwrap();
+    let mut reader = SpoolReader::open(&directory.join(SPOOL_FILE), found.spool_bytes).unwrap();
+    let mut all = Vec::new();
+    while let Some(ids) = reader.next_page().unwrap() {
+        all.extend(ids.iter().map(|(id, _)| id.clone()));
+    }
+    all.sort_unstable();
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_again_and_again_under_faults_every_row_is_analysed_once() {
+    let rows = day(60_000);
+    let posthog =
+        posthog(rows.iter().enumerate().filter(|(at, _)| at % 499 != 0).map(|(_, row)| row.clone()).collect()).await;
+    let late = rows.iter().step_by(499).cloned().enumerate();
+    let late: VecDeque<(u64, Row)> = late.map(|(at, row)| (at as u64 / 5 + 3, row)).collect();
+    posthog.read_side(|read| {
+        read.late = late;
+        read.faults = ReadFaults {
+            seed: 11,
+            busy: 0.05,
+            retry_after: Some("0".into()),
+            fail: 0.05,
+            reset: 0.05,
+            duplicate: 0.1,
+            slow: 0.05,
+            slow_by: Duration::from_millis(5),
+        };
+    });
+    let desk = Desk::new(&posthog, "");
+    let arguments = ["analyze", "--posthog-api", "logs", "--checkpoint", "kept", "--format", "json"];
+    for stop_at in [20, 45, 70] {
+        let mut child = desk.spawn(&arguments);
+        let reached = posthog.wait_until(|posthog| posthog.read_side(|read| read.requests) >= stop_at);
+        tokio::time::timeout(PATIENCE, reached).await.unwrap();
+        child.kill().unwrap();
+        assert!(!child.wait().unwrap().success(), "killed before it was done");
+    }
+    let report = json(&desk.run(&arguments).await);
+    assert_eq!(report["messages"], 60_000);
+    assert_eq!(spooled(&desk.path("kept")), stored(&posthog));
+    let severities: u64 =
+        report["severities"].as_array().unwrap().iter().map(|s| s["messages"].as_u64().unwrap()).sum();
+    assert_eq!(severities, 60_000);
+    assert!(report["costs"]["month"].is_number() && report["patterns"][0]["month"].is_number(), "{}", report["costs"]);
+    // Once fetched, it is not fetched again.
+    let requests = posthog.read_side(|read| read.requests);
+    assert_eq!(json(&desk.run(&arguments).await)["messages"], 60_000);
+    assert_eq!(posthog.read_side(|read| read.requests), requests);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sample_says_so_and_its_intervals_hold_the_truth() {
+    let mut rows = day(30_000);
+    rows.extend((0..3_000).map(|i| row(1_000_000_000 * (10 + i), "mail", "mail sent to a customer")));
+    let posthog = posthog(rows).await;
+    let desk = Desk::new(&posthog, "");
+    let output = desk.run(&["analyze", "--max-rows", "8000", "--format", "json"]).await;
+    let report = json(&output);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("a sample: ") && said.contains("may not be seen at all"), "{said}");
+    assert_eq!(report["sample"]["population"], 33_000);
+    let patterns = report["patterns"].as_array().unwrap();
+    let mail = patterns.iter().find(|pattern| pattern["template"].as_str().unwrap().contains("mail sent")).unwrap();
+    let bound = |name: &str| mail["estimate"][name].as_f64().unwrap();
+    assert!(bound("low") <= 3_000.0 && bound("high") >= 3_000.0, "{}", mail["estimate"]);
+    for format in ["table", "html"] {
+        let output = desk.run(&["analyze", "--max-rows", "8000", "--format", format]).await;
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("a sample: ") && text.contains("95 %"), "{format}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_policy_comes_from_a_history_and_the_gateway_saves_what_it_promised() {
+    let rows = history::rows(5, 40_000, now());
+    let posthog = posthog(rows.clone()).await;
+    let desk = Desk::new(&posthog, "");
+    let output = desk.run(&["generate", "--budget", "40%", "--json", "--output", "policy.yaml"]).await;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("40000 rows of "), "{text}");
+    let end = text.rfind("\n}").unwrap() + 2;
+    let found: Value = serde_json::from_str(&text[text.find('{').unwrap()..end]).unwrap();
+    assert_eq!(found["passed"], true);
+    let bytes = |side: &str| found["total"][side]["bytes"].as_f64().unwrap();
+    let predicted = 1.0 - (bytes("kept") + bytes("summaries")) / bytes("received");
+    let all = billed(&rows, "").await.unwrap() as f64;
+    let policy = format!("policies: ['{}']", desk.path("policy.yaml").display());
+    let measured = 1.0 - billed(&rows, &policy).await.unwrap() as f64 / all;
+    assert!(measured > 0.3 && (predicted / measured - 1.0).abs() < 0.05, "predicted {predicted}, measured {measured}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mistakes_are_one_sentence_on_standard_error() {
+    let posthog = posthog(day(20)).await;
+    let desk = Desk::new(&posthog, "");
+    let key = format!("{}\n", READER);
+    std::fs::write(desk.path("key"), &key).unwrap();
+    let run = |more: &'static [&'static str], key: Option<&'static str>| {
+        let mut command = desk.command(&[&["analyze"], more].concat());
+        if let Some(key) = key {
+            command.env("POSTHOG_PERSONAL_API_KEY", key);
+        }
+        command.env("POSTHOG_HOST", posthog.url()).env("POSTHOG_PROJECT_ID", "1");
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    for (more, key, expected) in [
+        (&[][..], None, "lipservice: posthog.api_key is missing: make a personal API key"),
+        (&[], Some("phx_no"), "does not know this personal API key"),
+        (&["--posthog-project", "9"], Some(READER), "lipservice: PostHog has no project 9 for this key"),
+        (
+            &["--posthog-host", "http://nowhere.invalid"],
+            Some(READER),
+            "lipservice: cannot reach http://nowhere.invalid (",
+        ),
+        (&["--posthog-key-file", "none"], None, "lipservice: posthog.api_key_file: none: "),
+        (&["--input", "x"], Some(READER), "cannot be used with"),
+    ] {
+        let output = run(more, key).await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && said.contains(expected), "{more:?}: {said}");
+        assert!(!said.contains(READER), "{said}");
+    }
+    posthog.read_side(|read| read.drift = Drift::Without("body"));
+    let output = run(&[], Some(READER)).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    assert!(said.contains("no column body"), "{said}");
+}
