@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lipservice::clock::Clock;
-use lipservice::control_plane::controller::config::{GeneratorConfig, Publish};
 use lipservice::control_plane::controller::{Controller, Parts, Traffic};
+use lipservice::control_plane::generator::config::{GeneratorConfig, Publish};
 use lipservice::control_plane::generator::llm::{LlmConfig, scorer};
 use lipservice::control_plane::insights::Prices;
 use lipservice::control_plane::mirror::Mirror;

@@ -8,7 +8,7 @@ use super::check::Checker;
 use super::error::Problem;
 use crate::control_plane::cache::config::is_redis;
 use crate::control_plane::config::{ControlConfig, Role};
-use crate::control_plane::controller::config::GeneratorConfig;
+use crate::control_plane::generator::config::GeneratorConfig;
 use crate::control_plane::insights::Prices;
 use crate::control_plane::rollout::config::RolloutConfig;
 use crate::control_plane::store::config::engine_of;

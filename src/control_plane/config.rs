@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::api::config::ApiConfig;
 use super::cache::config::CacheConfig;
-use super::controller::config::GeneratorConfig;
+use super::generator::config::GeneratorConfig;
 use super::rollout::RolloutConfig;
 use super::store::config::StoreConfig;
 use crate::units::{Period, Secret};

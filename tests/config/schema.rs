@@ -5,7 +5,7 @@ use lipservice::control_plane::analysis::anomaly::config::AnomalyConfig;
 use lipservice::control_plane::api::config::ApiConfig;
 use lipservice::control_plane::cache::config::CacheConfig;
 use lipservice::control_plane::config::FollowConfig;
-use lipservice::control_plane::controller::config::GeneratorConfig;
+use lipservice::control_plane::generator::config::GeneratorConfig;
 use lipservice::control_plane::generator::llm::LlmConfig;
 use lipservice::control_plane::posthog::ReadConfig;
 use lipservice::control_plane::rollout::RolloutConfig;

@@ -41,7 +41,11 @@ llm: {llm}
 ",
             posthog.url()
         );
-        let env = |name: &str| (name == "TEST_LLM_KEY").then(|| KEY.to_owned());
+        let env = |name: &str| match name {
+            "TEST_LLM_KEY" => Some(KEY.to_owned()),
+            "REAL_LLM_KEY" => Some("test-key".to_owned()),
+            _ => None,
+        };
         let config = load_text(&yaml, "test.yaml", &env).unwrap_or_else(|errors| panic!("{errors}\n{yaml}")).config;
         let gateway = Gateway::start(config, Options::default()).await.unwrap();
         Setup { gateway, posthog, http: client(), sent: 0 }
@@ -159,7 +163,7 @@ async fn a_real_model_end_to_end() {
     let prompts = real_model::prompts();
     let llm = format!(
         "{{chain: [small, none], prompts: '{}', limits: {{batch_size: 2, max_requests_per_round: 4, round_timeout: 60s}}, \
-         providers: {{small: {{type: openai, base_url: '{}/v1', model: smollm2, api_key: '${{env:TEST_LLM_KEY}}', \
+         providers: {{small: {{type: openai, base_url: '{}/v1', model: smollm2, api_key: '${{env:REAL_LLM_KEY}}', \
          answer: score_only, temperature: 0, timeout: 40s, context_tokens: 4096}}}}}}",
         prompts.path().display(),
         server.address

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lipservice::clock::Clock;
-use lipservice::control_plane::controller::config::{GeneratorConfig, Publish};
 use lipservice::control_plane::controller::{Controller, Parts, RunState, Traffic};
+use lipservice::control_plane::generator::config::{GeneratorConfig, Publish};
 use lipservice::control_plane::generator::llm::config::{LlmConfig, LlmProviderType};
 use lipservice::control_plane::generator::llm::prompt::Prompts;
 use lipservice::control_plane::generator::llm::provider::transport::Timer;
@@ -105,7 +105,7 @@ fn generator() -> GeneratorConfig {
         interval: Period::secs(600),
         expires_in: Period::secs(3600),
         warm_up: Period::secs(60),
-        replay_records: 5_000,
+        replay_records: 2_000,
         ..GeneratorConfig::default()
     }
 }

@@ -1,7 +1,7 @@
 //! When runs begin, how they end, and what is left of them.
 
-use lipservice::control_plane::controller::config::{DriftConfig, GeneratorConfig, Publish};
 use lipservice::control_plane::controller::{ACTOR, RunState};
+use lipservice::control_plane::generator::config::{DriftConfig, GeneratorConfig, Publish};
 use lipservice::control_plane::generator::llm::config::LlmProviderType;
 use lipservice::control_plane::store::{Actor, GENERATED};
 use lipservice::data_plane::sampler::config::SamplerConfig;
@@ -30,7 +30,7 @@ async fn traffic_becomes_a_policy_in_force_and_the_bill_falls() {
         assert_eq!((&run.detail["state"], &run.detail["trigger"]), (&json!("published"), &json!("first")));
         assert_eq!(run.detail["llm"]["models"], json!([MODEL]));
         assert!(run.detail["llm"]["dollars"].as_f64().unwrap() > 0.0, "{}", run.detail);
-        assert_eq!(run.detail["llm"]["prompt"].as_str().unwrap().len(), 16, "{}", run.detail["llm"]);
+        assert_eq!(run.detail["llm"]["prompt"].as_str().unwrap().len(), 12, "{}", run.detail["llm"]);
         let rule = &version.document["policies"][0];
         assert!(rule["description"].as_str().unwrap().contains("by fake-1 (request)"), "{rule}");
         // The same traffic again, under the policy.

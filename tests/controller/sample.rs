@@ -35,12 +35,12 @@ fn traced(second: u64) -> Vec<(&'static str, LogRecord)> {
 }
 
 async fn stage(reservoir: ReservoirConfig) -> Stage {
-    let config = lipservice::control_plane::controller::config::GeneratorConfig { reservoir, ..generator() };
+    let config = lipservice::control_plane::generator::config::GeneratorConfig { reservoir, ..generator() };
     Stage::new(Wanted { generator: config, ..Wanted::default() }).await
 }
 
 #[tokio::test]
-async fn a_replay_of_a_tenth_tells_what_a_replay_of_everything_tells() {
+async fn a_replay_of_samples_tells_what_a_replay_of_everything_tells() {
     let mut stage = stage(ReservoirConfig::default()).await;
     stage.pass(600, traced);
     let settings = settings_for(&Settings::default());
@@ -54,31 +54,31 @@ async fn a_replay_of_a_tenth_tells_what_a_replay_of_everything_tells() {
     let whole = Report::of(&whole.finish().unwrap(), &Prices::default());
     let sample = stage.flow.reservoir.sample();
     assert_eq!(sample.records(), whole.total.received.records);
-    for (most, off) in [(100_000, 0.04), (1_200, 0.15)] {
-        let catalogue = Arc::default();
-        let script = Script::new(&sample, &catalogue, &settings, most);
-        assert!(script.records() <= whole.total.received.records.min(most * 3 / 2), "{}", script.records());
-        let outcome = script.play(&settings, compile(POLICIES), CompiledPolicy::default()).unwrap();
-        let part = Report::of(&outcome, &Prices::default());
-        assert!(part.checks.pass(), "{:?}", part.checks);
-        assert_eq!(part.total.received.records, whole.total.received.records);
-        assert_eq!(part.patterns.len(), whole.patterns.len());
-        for row in &whole.patterns {
-            let own = part.patterns.iter().find(|own| own.pattern == row.pattern && own.severity == row.severity);
-            let own = own.unwrap_or_else(|| panic!("{row:?} is missing"));
-            assert_eq!(own.totals.received.records, row.totals.received.records);
-            let close = |a: f64, b: f64| (a - b).abs() <= off * b + 12.0 * row.standard_error.max(0.05);
-            assert!(
-                close(own.totals.kept.records as f64, row.totals.kept.records as f64),
-                "{most}: {} of {}, {}",
-                own.totals.kept.records,
-                row.totals.kept.records,
-                row.template
-            );
-        }
-        let (a, b) = (part.kept_share(), whole.kept_share());
-        assert!((a / b - 1.0).abs() < off, "{most}: {a} {b}");
+    // Bytes of blocks go by how records meet in batches, which a sample does not tell to the byte.
+    let (most, off) = (100_000, 0.08);
+    let catalogue = Arc::default();
+    let script = Script::new(&sample, &catalogue, &settings, most);
+    assert!(script.records() <= whole.total.received.records.min(most * 3 / 2), "{}", script.records());
+    let outcome = script.play(&settings, compile(POLICIES), CompiledPolicy::default()).unwrap();
+    let part = Report::of(&outcome, &Prices::default());
+    assert!(part.checks.pass(), "{:?}", part.checks);
+    assert_eq!(part.total.received.records, whole.total.received.records);
+    assert_eq!(part.patterns.len(), whole.patterns.len());
+    for row in &whole.patterns {
+        let own = part.patterns.iter().find(|own| own.pattern == row.pattern && own.severity == row.severity);
+        let own = own.unwrap_or_else(|| panic!("{row:?} is missing"));
+        assert_eq!(own.totals.received.records, row.totals.received.records);
+        let close = |a: f64, b: f64| (a - b).abs() <= off * b + 12.0 * row.standard_error.max(0.05);
+        assert!(
+            close(own.totals.kept.records as f64, row.totals.kept.records as f64),
+            "{most}: {} of {}, {}",
+            own.totals.kept.records,
+            row.totals.kept.records,
+            row.template
+        );
     }
+    let (a, b) = (part.kept_share(), whole.kept_share());
+    assert!((a / b - 1.0).abs() < off, "{most}: {a} {b}");
 }
 
 #[tokio::test]

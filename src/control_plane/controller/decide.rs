@@ -5,8 +5,8 @@
 
 use serde::Serialize;
 
-use super::config::{GeneratorConfig, Publish};
 use crate::clock::UnixNanos;
+use crate::control_plane::generator::config::{GeneratorConfig, Publish};
 use crate::control_plane::store::{Action, Activation};
 
 /// Why a run begins.

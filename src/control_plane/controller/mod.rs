@@ -7,7 +7,6 @@
 //! Never: sets a rate by what a model says; publishes what did not pass its review; waits for a model on the way of a
 //! record.
 
-pub mod config;
 pub mod decide;
 mod publish;
 mod run;
@@ -21,6 +20,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::generator::config::GeneratorConfig;
 use super::generator::document::rule_id;
 use super::generator::llm::Scorer;
 use super::insights::Prices;
@@ -34,7 +34,6 @@ use crate::data_plane::pattern::{Catalogue, PatternId};
 use crate::data_plane::policy::Document;
 use crate::data_plane::reservoir::Sample;
 use crate::shutdown::Shutdown;
-use config::GeneratorConfig;
 use decide::{Observed, Trigger};
 
 pub use status::{LoopStatus, RunState};

@@ -4,9 +4,9 @@
 //! Promises: nothing is in force here that the store does not say is; a person's rollback stands.
 //! Never: judges a version.
 
-use super::config::Publish;
 use super::decide::{Verdict, verdict};
 use super::{ACTOR, Controller, RunState};
+use crate::control_plane::generator::config::Publish;
 use crate::control_plane::store::{Actor, GENERATED, StoreError};
 
 impl Controller {

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::config::Publish;
 use super::decide::{Observed, Trigger};
+use crate::control_plane::generator::config::Publish;
 use crate::control_plane::generator::llm::LlmMetrics;
 use crate::control_plane::store::Timestamp;
 use crate::telemetry::{MetricSink, MetricSource};

@@ -6,6 +6,7 @@
 
 pub mod budget;
 pub mod candidates;
+pub mod config;
 pub mod document;
 pub mod llm;
 pub mod offline;

@@ -34,6 +34,8 @@ const LEAST_WINDOWS: usize = 4;
 const LEAST_BEYOND: u64 = 2;
 /// Extra records for which a pattern gets another window.
 const PER_WINDOW: u64 = 8;
+/// Parts of a window at most.
+const MOST_SLOTS: u64 = 1_000;
 /// Records of one request.
 const MAX_RECORDS: usize = 512;
 /// Bytes of a trace id that are random enough for a decision: its last seven.
@@ -91,6 +93,8 @@ struct Lengths {
     floor: u64,
     window_ns: u64,
     interval_ns: u64,
+    /// How long a batch of an exporter waits.
+    batch_ns: u64,
 }
 
 /// The settings for replays of samples: the patterns of a running gateway are not new.
@@ -107,6 +111,7 @@ impl Script {
             floor: u64::from(settings.sampler.floor_records),
             window_ns: sample.window_ns.max(1),
             interval_ns: (settings.sampler.summary.interval.0.as_nanos() as u64).max(1),
+            batch_ns: (settings.batch.timeout.0.as_nanos() as u64).max(1),
         };
         let mut blocks = Blocks::default();
         let (mut parts, beyond) = read(sample, catalogue, &mut blocks);
@@ -116,10 +121,11 @@ impl Script {
         let first = windows.first().map_or(0, |window| window * lengths.window_ns);
         let last = windows.last().map_or(0, |window| (window + 1) * lengths.window_ns - 1);
         let came: u64 = parts.values().map(|part| part.came.records).sum();
-        let requests = write(&mut parts, &played, &blocks, lengths, settings.seed);
-        let records: u64 = parts.values().map(|part| part.played.records).sum();
-        let parts = parts.into_iter().collect();
+        let records: u64 = played.values().flatten().map(|(_, records)| records).sum();
         let thinning = came.max(1) as f64 / records.max(1) as f64;
+        let slots = slots(lengths, thinning);
+        let requests = write(&mut parts, &played, &blocks, (lengths, slots), settings.seed);
+        let parts = parts.into_iter().collect();
         Script { requests, parts, beyond, span: (first, last), window_ns: lengths.window_ns, thinning }
     }
 
@@ -284,27 +290,34 @@ fn allot(parts: &mut BTreeMap<Key, Part>, lengths: Lengths, most: u64) -> BTreeM
     parts.iter().map(chosen).collect()
 }
 
+/// Parts of a window, so that a batch of the replay holds as many records as one of the traffic.
+fn slots(lengths: Lengths, thinning: f64) -> u64 {
+    let batch_ns = lengths.batch_ns as f64 * thinning.max(1.0);
+    ((lengths.window_ns as f64 / batch_ns) as u64).clamp(1, MOST_SLOTS)
+}
+
 /// Writes the requests, window by window.
 fn write(
     parts: &mut BTreeMap<Key, Part>,
     played: &BTreeMap<Key, Vec<(u64, u64)>>,
     blocks: &Blocks,
-    lengths: Lengths,
+    (lengths, slots): (Lengths, u64),
     seed: u64,
 ) -> Vec<(UnixNanos, Bytes)> {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let mut by_window: BTreeMap<u64, BTreeMap<usize, Vec<Bytes>>> = BTreeMap::new();
+    let mut by_slot: BTreeMap<(u64, u64), BTreeMap<usize, Vec<Bytes>>> = BTreeMap::new();
     for (key, windows) in played {
         let Some(part) = parts.get_mut(key) else { continue };
         let mut next = 0;
         let mut intervals = BTreeSet::new();
         for &(window, records) in windows {
-            for _ in 0..records {
+            for i in 0..records {
+                let slot = (key.2.0 % slots + i * slots / records) % slots;
                 let piece = &part.pieces[next % part.pieces.len()];
                 next += 1;
                 part.played.bytes += piece.bytes;
                 let copy = copy(piece, &mut rng);
-                by_window.entry(window).or_default().entry(piece.block).or_default().push(copy);
+                by_slot.entry((window, slot)).or_default().entry(piece.block).or_default().push(copy);
             }
             part.played.records += records;
             part.played.floor += records.min(lengths.floor);
@@ -314,12 +327,10 @@ fn write(
         part.played.intervals = intervals.len() as u64;
     }
     let mut requests = Vec::new();
-    for (window, by_block) in by_window {
-        let bodies: Vec<Bytes> =
-            by_block.iter().flat_map(|(block, copies)| bodies(&blocks.list[*block], copies)).collect();
-        let step = lengths.window_ns / (bodies.len() as u64 + 1);
-        let start = window * lengths.window_ns;
-        requests.extend((1u64..).zip(bodies).map(|(i, body)| (start + i * step, body)));
+    for ((window, slot), by_block) in by_slot {
+        let at = window * lengths.window_ns + slot * (lengths.window_ns / slots);
+        let bodies = by_block.iter().flat_map(|(block, copies)| bodies(&blocks.list[*block], copies));
+        requests.extend(bodies.map(|body| (at, body)));
     }
     requests
 }

@@ -237,7 +237,7 @@ impl State {
         if freed > 0 {
             held.records.pop_front();
         }
-        let record = Bytes::from(write());
+        let record = Bytes::from(write().into_boxed_slice());
         self.bytes = self.bytes + own + record.len() + ENTRY_BYTES - freed;
         held.records.push_back(record);
         true

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::control_plane::generator::budget::Budget;
+use super::budget::Budget;
 use crate::data_plane::reservoir::config::ReservoirConfig;
 use crate::units::Period;
 
