@@ -55,6 +55,8 @@ impl Slicer {
     /// The query was too heavy: less of it. False when there is no less.
     pub fn shrink(&mut self) -> bool {
         if self.length > SECOND {
+            // What was too much once is not tried again.
+            self.most = (self.length / 2).max(SECOND);
             self.length = (self.length / 4).max(SECOND);
             return true;
         }
