@@ -204,6 +204,11 @@ impl<'a> Run<'a> {
                 self.place(to, None);
                 return Ok(());
             }
+            if let Some((at, id)) = self.last().filter(|_| rows >= slicer.enough()) {
+                slicer.held(rows, from, at);
+                self.place(at, Some((at, id)));
+                return Ok(());
+            }
         }
     }
 
