@@ -139,13 +139,13 @@ async fn a_sample_says_so_and_its_intervals_hold_the_truth() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_policy_comes_from_a_history_and_the_gateway_saves_what_it_promised() {
-    let rows = history::rows(5, 40_000, now());
+    let rows = history::rows(5, 12_000, now());
     let posthog = posthog(rows.clone()).await;
     let desk = Desk::new(&posthog, "");
     let output = desk.run(&["generate", "--budget", "40%", "--json", "--output", "policy.yaml"]).await;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{text}");
-    assert!(text.contains("40000 rows of "), "{text}");
+    assert!(text.contains("12000 rows of "), "{text}");
     let end = text.rfind("\n}").unwrap() + 2;
     let found: Value = serde_json::from_str(&text[text.find('{').unwrap()..end]).unwrap();
     assert_eq!(found["passed"], true);

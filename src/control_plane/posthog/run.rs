@@ -174,6 +174,8 @@ impl<'a> Run<'a> {
 
     /// Reads one slice to its end, or shortens the next ones when it is too heavy.
     async fn slice(&mut self, from: UnixNanos, slicer: &mut Slicer) -> Result<(), FetchError> {
+        // Slices may be shorter than the one that a crash interrupted: this one must not end before the last row.
+        let from = self.last().map_or(from, |(at, _)| at.max(from));
         let (to, mut rows, mut stale) = (slicer.end(from, self.checkpoint.until), 0, 0);
         let mut cursor: Option<String> = None;
         loop {
