@@ -169,7 +169,7 @@ pub(super) async fn answer(request: Request<Incoming>, shared: &Shared) -> Resul
     let (planned, wait) = {
         let mut state = shared.state();
         if let Err(refused) = state.read.admit(&key, project, &asked) {
-            return Ok(refused);
+            return Ok(*refused);
         }
         state.read.requests += 1;
         state.reveal();
@@ -254,25 +254,25 @@ fn too_slow() -> Answer {
 
 impl ReadSide {
     /// Key, scope, project, limits: in the order in which PostHog looks at them.
-    fn admit(&mut self, authorization: &str, project: u64, asked: &Asked) -> Result<(), Answer> {
-        let denied = |detail: &str| error(403, "authentication_error", "permission_denied", detail);
+    fn admit(&mut self, authorization: &str, project: u64, asked: &Asked) -> Result<(), Box<Answer>> {
+        let denied = |detail: &str| Err(error(403, "authentication_error", "permission_denied", detail).into());
         let Some(text) = authorization.strip_prefix("Bearer ") else {
             let detail = "Authentication credentials were not provided.";
-            return Err(error(401, "authentication_error", "not_authenticated", detail));
+            return Err(error(401, "authentication_error", "not_authenticated", detail).into());
         };
         let Some(key) = self.keys.iter().find(|key| key.text == text.trim()) else {
             let detail = "Personal API key found in request Authorization header is invalid.";
-            return Err(error(401, "authentication_error", "authentication_failed", detail));
+            return Err(error(401, "authentication_error", "authentication_failed", detail).into());
         };
         if !self.projects.contains(&project) {
-            return Err(error(404, "invalid_request", "not_found", "Project not found."));
+            return Err(error(404, "invalid_request", "not_found", "Project not found.").into());
         }
         let scope = if matches!(asked, Asked::Logs) { "logs:read" } else { "query:read" };
         if !key.scopes.iter().any(|found| found == scope || found == "*") {
-            return Err(denied(&format!("API key missing required scope '{scope}'")));
+            return denied(&format!("API key missing required scope '{scope}'"));
         }
         if !key.projects.is_empty() && !key.projects.contains(&project) {
-            return Err(denied(&format!("API key does not have access to the requested project: ID {project}.")));
+            return denied(&format!("API key does not have access to the requested project: ID {project}."));
         }
         let now = Instant::now();
         while self.sent.front().is_some_and(|at| now - *at >= Duration::from_secs(3_600)) {
@@ -283,7 +283,7 @@ impl ReadSide {
             *self.injected.entry("limit").or_default() += 1;
             let mut answer = error(429, "throttled_error", "throttled", "Request was throttled.");
             answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("60"));
-            return Err(answer);
+            return Err(answer.into());
         }
         self.sent.push_back(now);
         Ok(())
