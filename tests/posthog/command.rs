@@ -141,7 +141,9 @@ async fn a_sample_says_so_and_its_intervals_hold_the_truth() {
 async fn a_first_policy_comes_from_a_history_and_the_gateway_saves_what_it_promised() {
     let rows = history::rows(5, 12_000, now());
     let posthog = posthog(rows.clone()).await;
-    let desk = Desk::new(&posthog, "");
+    // A floor of one record a pattern and minute would be most of so small a history.
+    let sampler = "window: {interval: 2h, idle_timeout: 48h}";
+    let desk = Desk::new(&posthog, sampler);
     let output = desk.run(&["generate", "--budget", "40%", "--json", "--output", "policy.yaml"]).await;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{text}");
@@ -151,8 +153,8 @@ async fn a_first_policy_comes_from_a_history_and_the_gateway_saves_what_it_promi
     assert_eq!(found["passed"], true);
     let bytes = |side: &str| found["total"][side]["bytes"].as_f64().unwrap();
     let predicted = 1.0 - (bytes("kept") + bytes("summaries")) / bytes("received");
-    let all = billed(&rows, "").await.unwrap() as f64;
-    let policy = format!("policies: ['{}']", desk.path("policy.yaml").display());
+    let all = billed(&rows, sampler).await.unwrap() as f64;
+    let policy = format!("{sampler}, policies: ['{}']", desk.path("policy.yaml").display());
     let measured = 1.0 - billed(&rows, &policy).await.unwrap() as f64 / all;
     assert!(measured > 0.3 && (predicted / measured - 1.0).abs() < 0.05, "predicted {predicted}, measured {measured}");
 }
