@@ -56,7 +56,7 @@ async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let directory = tempfile::tempdir()?;
     let rows = history::rows(1, args.rows, history::now());
-    println!("| {} rows | time | peak memory | requests | |\n|---|---|---|---|---|", args.rows);
+    println!("| {} rows | time | CPU | peak memory | requests | |\n|---|---|---|---|---|---|", args.rows);
     for api in ["logs", "hogql"] {
         faults(&args, api, &rows, directory.path()).await?;
     }
@@ -78,17 +78,22 @@ fn config(posthog: &FakePostHog, sampler: &str, directory: &Path) -> anyhow::Res
     Ok(path)
 }
 
-/// A run of the program: its peak memory while it lasted.
+/// A run of the program: its peak memory and CPU time while it lasted, looked at every 20 ms.
 struct Run {
     child: Child,
     peak_kib: u64,
+    cpu: Duration,
 }
 
 impl Run {
     fn start(program: &Path, arguments: &[&str]) -> anyhow::Result<Run> {
         let mut command = Command::new(program);
         command.args(arguments).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Run { child: command.spawn().with_context(|| format!("starting {}", program.display()))?, peak_kib: 0 })
+        Ok(Run::of(command.spawn().with_context(|| format!("starting {}", program.display()))?))
+    }
+
+    fn of(child: Child) -> Run {
+        Run { child, peak_kib: 0, cpu: Duration::ZERO }
     }
 
     fn look(&mut self) {
@@ -96,6 +101,11 @@ impl Run {
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let peak = peak.and_then(|rest| rest.trim().split(' ').next()?.parse().ok());
         self.peak_kib = self.peak_kib.max(peak.unwrap_or(0));
+        // Fields 14 and 15 of stat, in ticks of 10 ms; the name before them may hold anything but a last parenthesis.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        let ticks = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+        let ticks: u64 = ticks.filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+        self.cpu = self.cpu.max(Duration::from_millis(ticks * 10));
     }
 
     /// Waits for its end, or kills it once `enough` holds. Says whether it ended by itself, and well.
@@ -140,7 +150,7 @@ async fn faults(args: &Args, api: &str, rows: &[Row], directory: &Path) -> anyho
     let [config, kept, output] = [&config, &checkpoint, &report].map(|path| path.display().to_string());
     let arguments = ["analyze", "--from", "posthog", "--posthog-api", api, "--config", &config, "--checkpoint", &kept];
     let arguments = [&arguments[..], &["--format", "json", "--output", &output]].concat();
-    let (start, mut peak, mut kills) = (Instant::now(), 0, 0);
+    let (start, mut peak, mut kills, mut cpu) = (Instant::now(), 0, 0, Duration::ZERO);
     let pages = if api == "logs" { args.rows / 1_000 } else { args.rows / 10_000 };
     loop {
         let mut run = Run::start(&args.program, &arguments)?;
@@ -148,6 +158,7 @@ async fn faults(args: &Args, api: &str, rows: &[Row], directory: &Path) -> anyho
         let is_killed = kills < 3;
         let ended = run.wait(|| is_killed && posthog.read_side(|read| read.requests) >= stop_at).await?;
         peak = peak.max(run.peak_kib);
+        cpu += run.cpu;
         if ended {
             break;
         }
@@ -160,8 +171,9 @@ async fn faults(args: &Args, api: &str, rows: &[Row], directory: &Path) -> anyho
     same_ids(&checkpoint, &posthog)?;
     let (requests, injected) = posthog.read_side(|read| (read.requests, read.injected.clone()));
     println!(
-        "| analyze, {api} API, {kills} × kill -9 | {:.0} s | {} MiB | {requests} | every row once; {injected:?} |",
+        "| analyze, {api} API, {kills} × kill -9 | {:.0} s | {:.0} s | {} MiB | {requests} | every row once; {injected:?} |",
         elapsed.as_secs_f64(),
+        cpu.as_secs_f64(),
         peak >> 10
     );
     Ok(())
@@ -191,16 +203,17 @@ async fn cold_start(args: &Args, rows: Vec<Row>, directory: &Path) -> anyhow::Re
     let mut command = Command::new(&args.program);
     command.args(["generate", "--from", "posthog", "--budget", &args.budget, "--json", "--config"]).arg(&config);
     command.arg("--output").arg(&policy).stderr(std::fs::File::create(&found)?);
-    let mut run = Run { child: command.spawn()?, peak_kib: 0 };
+    let mut run = Run::of(command.spawn()?);
     let passed = run.wait(|| false).await?;
     let elapsed = start.elapsed();
     let text = std::fs::read_to_string(&found)?;
     ensure!(passed, "generate failed:\n{text}");
     let requests = posthog.read_side(|read| read.requests);
     println!(
-        "| generate --budget {}, no LLM | {:.1} s | {} MiB | {requests} | reviewed |",
+        "| generate --budget {}, no LLM | {:.1} s | {:.1} s | {} MiB | {requests} | reviewed |",
         args.budget,
         elapsed.as_secs_f64(),
+        run.cpu.as_secs_f64(),
         run.peak_kib >> 10
     );
     drop(posthog.take_rows());

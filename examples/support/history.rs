@@ -1,7 +1,7 @@
 //! A day of the shop's logs as PostHog holds them.
 //!
 //! Purpose: a history of any size for the stand-in, of the demo's traffic. Promises: equal seeds and counts give equal rows
-//! but for their ids; times lie in the day before `end`, in order, busier in the evening.
+//! but for their ids; times lie in the 23 hours before `end`, in order, busier in the evening.
 //! Never: sends anything.
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ pub fn rows(seed: u64, count: u64, end: u64) -> Vec<Row> {
             }
             // The square root: few in the morning, many in the evening.
             let share = (rows.len() as f64 / count as f64).sqrt();
-            let ago = (DAY_SECONDS - 120) as f64 * (1.0 - share) + 60.0;
+            let ago = (DAY_SECONDS - 3_600) as f64 * (1.0 - share) + 60.0;
             let time = (end - (ago * SECOND as f64) as u64) / 1_000 * 1_000;
             rows.push(row(event, time, &resources));
         }

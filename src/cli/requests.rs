@@ -67,7 +67,7 @@ pub enum Traffic {
     /// A file.
     File(Box<InputArgs>, PathBuf),
     /// What PostHog held.
-    PostHog(Fetched),
+    PostHog(Box<Fetched>),
 }
 
 impl Traffic {
@@ -106,7 +106,7 @@ impl InputArgs {
             None => {
                 let fetched = self.history.fetch(config, &self.service, false)?;
                 eprintln!("lipservice: {}", fetched.summary().replace('\n', "\nlipservice: "));
-                Ok(Traffic::PostHog(fetched))
+                Ok(Traffic::PostHog(Box::new(fetched)))
             }
         }
     }

@@ -4,6 +4,7 @@ mod errors;
 mod files;
 mod llm;
 mod load;
+mod posthog;
 mod process;
 mod reference;
 mod schema;

@@ -12,11 +12,12 @@ mod history;
 mod sink;
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lipservice::control_plane::posthog::{
-    Client, Fetch, FetchError, History, ReadApi, ReadConfig, SpoolReader, SystemTimer,
+    Client, Fetch, FetchError, History, ReadApi, ReadConfig, SpoolReader, SystemTimer, Timer,
 };
 use lipservice::units::{Period, Secret};
 
@@ -112,6 +113,21 @@ pub fn wanted(directory: &std::path::Path, api: ReadApi) -> Fetch {
 pub async fn fetch(config: &ReadConfig, wanted: &Fetch) -> Result<History, FetchError> {
     let client = Client::new(config, Arc::new(SystemTimer))?;
     wanted.run(&client, &mut |_| {}).await
+}
+
+/// The machine's time, but nobody waits.
+pub struct Quick;
+
+impl Timer for Quick {
+    fn now(&self) -> u64 {
+        SystemTimer.now()
+    }
+    fn sleep(&self, _: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::ready(()))
+    }
+    fn random(&self) -> f64 {
+        0.5
+    }
 }
 
 /// Ids in a history, sorted.

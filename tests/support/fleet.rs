@@ -116,7 +116,7 @@ async fn report(follower: Arc<Follower>, number: usize, habits: Habits, done: Ar
                 policy_hash: String::new(),
                 last_seen: Timestamp::default(),
             }),
-            batches: vec![Batch { id: format!("{number}-{turn}"), rows: rows(habits.patterns) }],
+            batches: vec![Batch { id: format!("{number}-{turn}"), rows: rows(habits.patterns), sent_bytes: None }],
             anomalies: Vec::new(),
             trial: None,
         };

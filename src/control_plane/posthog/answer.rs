@@ -30,8 +30,12 @@ impl Table {
         value.ok_or_else(|| Fault::new(FaultKind::Schema, format!("no number in column {name}")))
     }
 
-    /// Rows selected by `hogql::rows`.
-    pub(super) fn into_rows(self) -> Result<Vec<Row>, Fault> {
+    /// Rows selected by `hogql::rows` under the number `asked`; `None` when it is another query's answer.
+    pub(super) fn into_rows(mut self, asked: u64) -> Result<Option<Vec<Row>>, Fault> {
+        let mark = self.columns.pop().unwrap_or_default();
+        if mark.starts_with("asked_") && mark != format!("asked_{asked}") {
+            return Ok(None);
+        }
         let expected = RawRow::COLUMNS.iter().map(|(name, _)| *name);
         if let Some(missing) = expected.clone().find(|name| !self.columns.iter().any(|column| column == name)) {
             return Err(schema(format!("no column {missing}")));
@@ -39,8 +43,11 @@ impl Table {
         if !expected.eq(self.columns.iter().map(String::as_str)) {
             return Err(schema("columns in another order".into()));
         }
-        let read = |values| RawRow::from_values(values).and_then(RawRow::read).map_err(schema);
-        self.rows.into_iter().map(read).collect()
+        let read = |mut values: Vec<Value>| {
+            values.pop();
+            RawRow::from_values(values).and_then(RawRow::read).map_err(schema)
+        };
+        self.rows.into_iter().map(read).collect::<Result<Vec<Row>, Fault>>().map(Some)
     }
 }
 

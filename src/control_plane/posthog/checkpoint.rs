@@ -128,6 +128,13 @@ impl Checkpoint {
         }
     }
 
+    /// Whether it is about this question. A history that fitted whole is neither a sample nor shortened.
+    pub fn answers(&self, identity: &Identity) -> bool {
+        let is_whole = self.strata.as_ref().is_none_or(|strata| strata.total() <= identity.max_rows);
+        let wanted = Identity { is_sample: self.identity.is_sample, ..identity.clone() };
+        self.identity == if is_whole { wanted } else { identity.clone() }
+    }
+
     /// Reads the one in `directory`, if there is one.
     ///
     /// # Errors

@@ -133,7 +133,7 @@ impl Fetch {
         let found = Checkpoint::load(&self.directory).map_err(FetchError::Directory)?;
         let is_resumed = found.is_some();
         let checkpoint = match found {
-            Some(checkpoint) if checkpoint.identity == identity => checkpoint,
+            Some(checkpoint) if checkpoint.answers(&identity) => checkpoint,
             Some(_) => {
                 let directory = self.directory.display();
                 let why = format!(
@@ -156,7 +156,11 @@ impl Fetch {
         } else {
             run.count().await?;
         }
-        run.all().await?;
+        if let Err(error) = run.all().await {
+            // What was read is kept; should that fail too, the checkpoint before holds.
+            let _ = run.save();
+            return Err(error);
+        }
         Ok(run.history(path, is_resumed))
     }
 

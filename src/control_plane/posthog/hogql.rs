@@ -119,8 +119,8 @@ impl Where<'_> {
     }
 }
 
-/// Whole rows in order.
-pub fn rows(which: &Where<'_>, limit: usize) -> String {
+/// Whole rows in order. The last column is named after `asked`, so that an answer says which query it belongs to.
+pub fn rows(which: &Where<'_>, limit: usize, asked: u64) -> String {
     let columns: Vec<String> = RawRow::COLUMNS
         .iter()
         .map(
@@ -130,7 +130,11 @@ pub fn rows(which: &Where<'_>, limit: usize) -> String {
         )
         .collect();
     let limit = limit.clamp(1, MAX_HOGQL_ROWS);
-    format!("select {} from logs where {} order by timestamp, uuid limit {limit}", columns.join(", "), which.text())
+    let columns = columns.join(", ");
+    format!(
+        "select {columns}, 1 as asked_{asked} from logs where {} order by timestamp, uuid limit {limit}",
+        which.text()
+    )
 }
 
 /// Rows by time, in steps of `step_seconds`: columns `start` (Unix seconds) and `rows`.
@@ -173,7 +177,7 @@ mod tests {
             rate: Some(5),
             observed_from: None,
         };
-        let text = rows(&which, 1_000_000);
+        let text = rows(&which, 1_000_000, 7);
         for part in [
             "timestamp >= toDateTime('1970-01-01 00:00:01.000000', 6, 'UTC')",
             "timestamp < toDateTime('1970-01-01 00:00:02.000000', 6, 'UTC')",
@@ -181,6 +185,7 @@ mod tests {
             "modulo(cityHash64(uuid), 1000000) < 5",
             r"(timestamp > toDateTime('1970-01-01 00:00:01.500000', 6, 'UTC') or uuid > 'u\'')",
             "order by timestamp, uuid limit 50000",
+            "1 as asked_7 from logs",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

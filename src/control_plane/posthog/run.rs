@@ -47,6 +47,8 @@ pub(super) struct Run<'a> {
     recent: HashSet<u128, ahash::RandomState>,
     /// Rows since the last checkpoint.
     unsaved: u64,
+    /// Number of the HogQL query asked last; its answer carries it.
+    asked: u64,
     tell: &'a mut (dyn FnMut(&Progress) + Send),
 }
 
@@ -65,7 +67,7 @@ impl<'a> Run<'a> {
         spool: Spool,
         tell: &'a mut (dyn FnMut(&Progress) + Send),
     ) -> Run<'a> {
-        Run { fetch, client, checkpoint, spool, recent: HashSet::default(), unsaved: 0, tell }
+        Run { fetch, client, checkpoint, spool, recent: HashSet::default(), unsaved: 0, asked: 0, tell }
     }
 
     /// Rows received since then may have arrived while we read.
@@ -128,9 +130,17 @@ impl<'a> Run<'a> {
                 rows += count;
                 rows <= most
             };
-            let first = strata.counts.iter().rev().take_while(fits).last();
-            let start = first.map_or(self.checkpoint.until - SECOND, |(start, _)| start * SECOND);
-            self.checkpoint.since = start.max(self.checkpoint.since);
+            let until = self.checkpoint.until;
+            let start = match (strata.counts.iter().rev().take_while(fits).last(), strata.counts.last()) {
+                (Some((start, _)), _) => start * SECOND,
+                // Not even the last step fits: its part that does, were it even.
+                (None, Some((start, count))) => {
+                    let step = u128::from(until.saturating_sub(start * SECOND));
+                    until - (step * u128::from(most) / u128::from(*count).max(1)) as u64
+                }
+                (None, None) => self.checkpoint.since,
+            };
+            self.checkpoint.since = start.clamp(self.checkpoint.since, until);
             self.checkpoint.phase = Phase::Rows { from: self.checkpoint.since, last: None };
         }
         self.checkpoint.strata = Some(strata);
@@ -152,7 +162,8 @@ impl<'a> Run<'a> {
             }
             self.checkpoint.phase = match self.checkpoint.phase {
                 Phase::Rows { .. } => Phase::Late { pass: 1, found: 0, from: self.checkpoint.since, last: None },
-                Phase::Late { pass, found, .. } if found > 0 && pass < MAX_PASSES => {
+                // Twice at least: the first may have met an answer to another query.
+                Phase::Late { pass, found, .. } if (found > 0 || pass < 2) && pass < MAX_PASSES => {
                     Phase::Late { pass: pass + 1, found: 0, from: self.checkpoint.since, last: None }
                 }
                 _ => Phase::Done,
@@ -163,6 +174,8 @@ impl<'a> Run<'a> {
 
     /// Reads one slice to its end, or shortens the next ones when it is too heavy.
     async fn slice(&mut self, from: UnixNanos, slicer: &mut Slicer) -> Result<(), FetchError> {
+        // Slices may be shorter than the one that a crash interrupted: this one must not end before the last row.
+        let from = self.last().map_or(from, |(at, _)| at.max(from));
         let (to, mut rows, mut stale) = (slicer.end(from, self.checkpoint.until), 0, 0);
         let mut cursor: Option<String> = None;
         loop {
@@ -175,15 +188,15 @@ impl<'a> Run<'a> {
                 }
                 page => page?,
             };
-            if self.is_stale(&page.rows, (from, to), cursor.is_some()) {
+            let has_cursor = cursor.is_some();
+            let Some(page) = page.filter(|page| !self.is_stale(&page.rows, (from, to), has_cursor)) else {
                 stale += 1;
                 if stale > MAX_STALE_PAGES {
-                    return Err(
-                        Fault::new(FaultKind::Schema, "page after page holds rows that were not asked for").into()
-                    );
+                    let what = "page after page holds rows that were not asked for";
+                    return Err(Fault::new(FaultKind::Schema, what).into());
                 }
                 continue;
-            }
+            };
             let more = page.next.is_some() || (self.fetch.api == ReadApi::Hogql && page.rows.len() >= slicer.page());
             cursor = page.next;
             rows += self.take(page.rows, (from, to))?;
@@ -193,6 +206,11 @@ impl<'a> Run<'a> {
                 self.place(to, None);
                 return Ok(());
             }
+            if let Some((at, id)) = self.last().filter(|_| rows >= slicer.enough()) {
+                slicer.held(rows, from, at);
+                self.place(at, Some((at, id)));
+                return Ok(());
+            }
         }
     }
 
@@ -200,6 +218,8 @@ impl<'a> Run<'a> {
     /// could end a slice early.
     fn is_stale(&self, rows: &[Row], (from, to): (UnixNanos, UnixNanos), has_cursor: bool) -> bool {
         let last = self.last();
+        let is_late = matches!(self.checkpoint.phase, Phase::Late { .. });
+        let received_from = if is_late { self.recent_from() } else { 0 };
         rows.iter().any(|row| {
             let is_known = last.as_ref().is_some_and(|(at, id)| {
                 // Without a cursor the logs API was asked for everything from that time on.
@@ -207,7 +227,7 @@ impl<'a> Run<'a> {
                 row.place() <= (*at, id.as_str()) && !is_asked
             });
             // Whether the end itself belongs to it is PostHog's to say; it is not taken in either case.
-            is_known || row.time < from || row.time > to
+            is_known || row.time < from || row.time > to || row.observed < received_from
         })
     }
 
@@ -225,20 +245,23 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// A page; `None` when the answer is visibly that to another query.
     async fn page(
-        &self,
+        &mut self,
         (from, to): (UnixNanos, UnixNanos),
         limit: usize,
         cursor: Option<String>,
-    ) -> Result<LogsPage, Fault> {
+    ) -> Result<Option<LogsPage>, Fault> {
         let observed_from = matches!(self.checkpoint.phase, Phase::Late { .. }).then(|| self.recent_from());
         let last = self.last();
         let services = &self.fetch.services;
         if self.fetch.api == ReadApi::Hogql {
             let after = last.as_ref().map(|(at, id)| (*at, id.as_str()));
             let which = Where { from, to, services, observed_from, rate: self.checkpoint.rate, after };
-            let table = self.client.hogql(&hogql::rows(&which, limit), Refresh::Blocking).await?;
-            return Ok(LogsPage { rows: table.into_rows()?, next: None });
+            self.asked += 1;
+            let table = self.client.hogql(&hogql::rows(&which, limit, self.asked), Refresh::Blocking).await?;
+            let rows = table.into_rows(self.asked)?;
+            return Ok(rows.map(|rows| LogsPage { rows, next: None }));
         }
         // A cursor ends with the process. After a crash the page begins at the last row's time; rows up to it are known.
         let from = last.as_ref().filter(|_| cursor.is_none()).map_or(from, |(at, _)| *at);
@@ -253,7 +276,7 @@ impl<'a> Run<'a> {
             after: cursor,
             ..LogsQuery::default()
         };
-        self.client.logs(&query).await
+        self.client.logs(&query).await.map(Some)
     }
 
     /// Takes over the rows that are new; how many there were.
@@ -316,7 +339,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn save(&mut self) -> Result<(), FetchError> {
+    /// Writes the checkpoint.
+    pub(super) fn save(&mut self) -> Result<(), FetchError> {
         self.spool.sync().map_err(|error| self.fetch.spool(error))?;
         self.checkpoint.spool_bytes = self.spool.len();
         self.unsaved = 0;

@@ -11,6 +11,7 @@
 //!
 //! It serves tests, the demo and `cargo run --example fake_posthog`. Its faults are switched at run time.
 
+mod page;
 mod parse;
 mod read;
 mod rows;

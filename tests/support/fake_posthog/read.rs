@@ -8,8 +8,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -19,22 +17,7 @@ use serde_json::{Value as Json, json};
 use super::rows::Row;
 use super::{Answer, Reset, Shared, State, cut_off, header_of, now_nanos, plain, whole};
 
-const MOST_LOGS: usize = 1_000;
 const MOST_QUERY_BYTES: usize = 1 << 20;
-const KEYS: [&str; 11] = [
-    "dateRange",
-    "severityLevels",
-    "serviceNames",
-    "orderBy",
-    "searchTerm",
-    "filterGroup",
-    "limit",
-    "after",
-    "liveLogsCheckpoint",
-    "excludeAttributes",
-    "resourceFingerprint",
-];
-
 /// A personal API key.
 #[derive(Clone, Debug)]
 pub struct Key {
@@ -86,7 +69,7 @@ pub enum Drift {
     Html,
     /// Every query takes too long.
     TooSlow,
-    /// Queries over more than this many seconds take too long.
+    /// Queries for rows of more than this many seconds take too long.
     TooSlowBeyond(u64),
 }
 
@@ -150,7 +133,7 @@ fn json_answer(status: u16, value: &Json) -> Answer {
     answer
 }
 
-fn bad(detail: &str) -> Answer {
+pub(super) fn bad(detail: &str) -> Answer {
     error(400, "validation_error", "invalid_input", detail)
 }
 
@@ -186,7 +169,7 @@ pub(super) async fn answer(request: Request<Incoming>, shared: &Shared) -> Resul
     let (planned, wait) = {
         let mut state = shared.state();
         if let Err(refused) = state.read.admit(&key, project, &asked) {
-            return Ok(refused);
+            return Ok(*refused);
         }
         state.read.requests += 1;
         state.reveal();
@@ -238,7 +221,7 @@ fn settle(asked: &Asked, body: &[u8], shared: &Shared, is_duplicate: bool) -> Re
     let sent: Json = serde_json::from_slice(body).map_err(|_| bad("Malformed request."))?;
     let query = sent.get("query").ok_or_else(|| bad("query: This field is required."))?;
     let is_logs = matches!(asked, Asked::Logs);
-    let (result, rows) = if is_logs { logs(&mut state, query)? } else { hogql(&mut state, query)? };
+    let (result, rows) = if is_logs { super::page::logs(&mut state, query)? } else { hogql(&mut state, query)? };
     let text = if is_logs { "logs" } else { query["query"].as_str().unwrap_or_default() };
     let kind = if is_logs {
         "logs"
@@ -271,25 +254,25 @@ fn too_slow() -> Answer {
 
 impl ReadSide {
     /// Key, scope, project, limits: in the order in which PostHog looks at them.
-    fn admit(&mut self, authorization: &str, project: u64, asked: &Asked) -> Result<(), Answer> {
-        let denied = |detail: &str| error(403, "authentication_error", "permission_denied", detail);
+    fn admit(&mut self, authorization: &str, project: u64, asked: &Asked) -> Result<(), Box<Answer>> {
+        let denied = |detail: &str| Err(error(403, "authentication_error", "permission_denied", detail).into());
         let Some(text) = authorization.strip_prefix("Bearer ") else {
             let detail = "Authentication credentials were not provided.";
-            return Err(error(401, "authentication_error", "not_authenticated", detail));
+            return Err(error(401, "authentication_error", "not_authenticated", detail).into());
         };
         let Some(key) = self.keys.iter().find(|key| key.text == text.trim()) else {
             let detail = "Personal API key found in request Authorization header is invalid.";
-            return Err(error(401, "authentication_error", "authentication_failed", detail));
+            return Err(error(401, "authentication_error", "authentication_failed", detail).into());
         };
         if !self.projects.contains(&project) {
-            return Err(error(404, "invalid_request", "not_found", "Project not found."));
+            return Err(error(404, "invalid_request", "not_found", "Project not found.").into());
         }
         let scope = if matches!(asked, Asked::Logs) { "logs:read" } else { "query:read" };
         if !key.scopes.iter().any(|found| found == scope || found == "*") {
-            return Err(denied(&format!("API key missing required scope '{scope}'")));
+            return denied(&format!("API key missing required scope '{scope}'"));
         }
         if !key.projects.is_empty() && !key.projects.contains(&project) {
-            return Err(denied(&format!("API key does not have access to the requested project: ID {project}.")));
+            return denied(&format!("API key does not have access to the requested project: ID {project}."));
         }
         let now = Instant::now();
         while self.sent.front().is_some_and(|at| now - *at >= Duration::from_secs(3_600)) {
@@ -300,7 +283,7 @@ impl ReadSide {
             *self.injected.entry("limit").or_default() += 1;
             let mut answer = error(429, "throttled_error", "throttled", "Request was throttled.");
             answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("60"));
-            return Err(answer);
+            return Err(answer.into());
         }
         self.sent.push_back(now);
         Ok(())
@@ -337,7 +320,7 @@ impl State {
     }
 
     /// All rows in the order of (timestamp, uuid).
-    fn in_order(&mut self) -> Vec<&Row> {
+    pub(super) fn in_order(&mut self) -> Vec<&Row> {
         let (rows, sorted) = (&self.rows, &mut self.read.sorted);
         if sorted.len() != rows.len() {
             if sorted.len() > rows.len() {
@@ -350,7 +333,7 @@ impl State {
     }
 }
 
-fn span(drift: &Drift, seconds: u64) -> Result<(), Box<Answer>> {
+pub(super) fn span(drift: &Drift, seconds: u64) -> Result<(), Box<Answer>> {
     match drift {
         Drift::TooSlowBeyond(most) if seconds > *most => Err(too_slow().into()),
         _ => Ok(()),
@@ -368,7 +351,9 @@ fn hogql(state: &mut State, query: &Json) -> Result<(Json, usize), Box<Answer>> 
         _ => return Err(bad("Unknown query kind.").into()),
     }
     let select = super::sql::parse(query["query"].as_str().unwrap_or_default()).map_err(|why| bad(&why))?;
-    span(&state.read.drift, select.seconds())?;
+    if !select.is_count() {
+        span(&state.read.drift, select.seconds())?;
+    }
     let drift = state.read.drift.clone();
     let mut found = select.run(&state.in_order()).map_err(|why| bad(&why))?;
     match drift {
@@ -383,118 +368,4 @@ fn hogql(state: &mut State, query: &Json) -> Result<(Json, usize), Box<Answer>> 
     }
     let rows = found.rows.len();
     Ok((json!({ "columns": found.columns, "results": found.rows, "hasMore": false, "is_cached": false }), rows))
-}
-
-fn moment(query: &Json, key: &str) -> Result<u64, Box<Answer>> {
-    let text = query["dateRange"][key].as_str().unwrap_or_default();
-    let nanos = lipservice::data_plane::policy::parse_timestamp(text);
-    Ok(nanos.ok_or_else(|| bad(&format!("dateRange.{key}: Enter a valid date.")))? / 1_000)
-}
-
-fn texts(query: &Json, key: &str) -> Vec<String> {
-    query[key].as_array().into_iter().flatten().filter_map(Json::as_str).map(str::to_owned).collect()
-}
-
-/// A page of logs as PostHog answers, and how many rows it has.
-fn logs(state: &mut State, query: &Json) -> Result<(Json, usize), Box<Answer>> {
-    let map = query.as_object().ok_or_else(|| bad("query: Expected an object."))?;
-    if let Some(unknown) = map.keys().find(|key| !KEYS.contains(&key.as_str())) {
-        return Err(bad(&format!("query.{unknown}: Extra inputs are not permitted.")).into());
-    }
-    let (from, to) = (moment(query, "date_from")?, moment(query, "date_to")?);
-    span(&state.read.drift, to.saturating_sub(from) / 1_000_000)?;
-    let limit = query["limit"].as_u64().unwrap_or(100) as usize;
-    if limit == 0 || limit > MOST_LOGS {
-        return Err(bad("query.limit: Ensure this value is less than or equal to 1000.").into());
-    }
-    let earliest = match query["orderBy"].as_str() {
-        Some("earliest") => true,
-        None | Some("latest") => false,
-        _ => return Err(bad("query.orderBy: Input should be 'latest' or 'earliest'.").into()),
-    };
-    let (services, levels) = (texts(query, "serviceNames"), texts(query, "severityLevels"));
-    let search = query["searchTerm"].as_str().map(str::to_lowercase);
-    let received = query["liveLogsCheckpoint"].as_str().and_then(lipservice::data_plane::policy::parse_timestamp);
-    let after = query["after"].as_str().map(cursor).transpose()?;
-    let filters = query["filterGroup"].as_array().cloned().unwrap_or_default();
-    let drift = state.read.drift.clone();
-    let all = state.in_order();
-    let is_wanted = |row: &&&Row| {
-        let place = (row.micros(), row.uuid());
-        let behind = after.as_ref().is_none_or(|after| if earliest { place > *after } else { place < *after });
-        behind
-            && (services.is_empty() || services.contains(&row.service_name))
-            && (levels.is_empty() || levels.contains(&row.level))
-            && search.as_ref().is_none_or(|search| row.body.to_lowercase().contains(search))
-            && received.is_none_or(|received| row.observed_time_unix_nano >= received)
-            && filters.iter().all(|filter| matches(filter, row))
-    };
-    let first = after.as_ref().map_or(from, |(at, _)| if earliest { from.max(*at) } else { from });
-    let start = all.partition_point(|row| row.micros() < first);
-    let end = all.partition_point(|row| row.micros() < to).max(start);
-    let span = all[start..end].iter();
-    let found: Vec<&&Row> = match earliest {
-        true => span.filter(is_wanted).take(limit + 1).collect(),
-        false => span.rev().filter(is_wanted).take(limit + 1).collect(),
-    };
-    let has_more = found.len() > limit;
-    let rows = &found[..found.len().min(limit)];
-    let next = rows.last().filter(|_| has_more).map(|row| {
-        let place = json!({ "timestamp": iso(row.micros()), "uuid": row.uuid() });
-        STANDARD.encode(place.to_string())
-    });
-    let results: Vec<Json> = rows.iter().map(|row| log(row, &drift)).collect();
-    let count = results.len();
-    Ok((
-        json!({ "query": query, "results": results, "hasMore": has_more, "nextCursor": next, "maxExportableLogs": 5000 }),
-        count,
-    ))
-}
-
-fn cursor(text: &str) -> Result<(u64, String), Box<Answer>> {
-    let read = || {
-        let place: Json = serde_json::from_slice(&STANDARD.decode(text).ok()?).ok()?;
-        let at = lipservice::data_plane::policy::parse_timestamp(place["timestamp"].as_str()?)? / 1_000;
-        Some((at, place["uuid"].as_str()?.to_owned()))
-    };
-    read().ok_or_else(|| bad("Invalid cursor format").into())
-}
-
-/// `exact` on an attribute of the record.
-fn matches(filter: &Json, row: &Row) -> bool {
-    let key = filter["key"].as_str().unwrap_or_default();
-    filter["operator"] == "exact"
-        && filter["type"] == "log_attribute"
-        && row.attributes.get(key).map(String::as_str) == filter["value"].as_str()
-}
-
-fn log(row: &Row, drift: &Drift) -> Json {
-    let mut log = json!({
-        "uuid": row.uuid(),
-        "timestamp": iso(row.micros()),
-        "observed_timestamp": iso(row.observed_time_unix_nano / 1_000),
-        "body": row.body,
-        "severity_text": row.level,
-        "severity_number": row.severity_number,
-        "level": row.level,
-        "trace_id": row.trace_id,
-        "span_id": row.span_id,
-        "attributes": row.attributes,
-        "resource_attributes": *row.resource_attributes,
-        "resource_fingerprint": "0",
-        "instrumentation_scope": row.instrumentation_scope,
-        "event_name": row.event_name,
-    });
-    if let Some(map) = log.as_object_mut() {
-        match drift {
-            Drift::Without(name) => drop(map.shift_remove(*name)),
-            Drift::Renamed(from, to) => {
-                if let Some(value) = map.shift_remove(*from) {
-                    map.insert((*to).to_owned(), value);
-                }
-            }
-            _ => {}
-        }
-    }
-    log
 }

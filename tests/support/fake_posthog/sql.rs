@@ -186,6 +186,11 @@ fn fold(expression: Expr) -> Expr {
 }
 
 impl Select {
+    /// Whether it counts and shows no rows.
+    pub fn is_count(&self) -> bool {
+        self.columns.iter().any(|(expression, _)| is_aggregate(expression))
+    }
+
     /// How much time it asks for.
     pub fn seconds(&self) -> u64 {
         let (from, to) = bounds(&self.filter);
@@ -201,11 +206,7 @@ impl Select {
         let end = rows.partition_point(|row| row.micros() < to);
         let rows = &rows[start..end.max(start)];
         let columns = self.columns.iter().map(|(_, name)| name.clone()).collect();
-        let found = if !self.group.is_empty() || self.columns.iter().any(|(expression, _)| is_aggregate(expression)) {
-            self.grouped(rows)?
-        } else {
-            self.plain(rows)?
-        };
+        let found = if !self.group.is_empty() || self.is_count() { self.grouped(rows)? } else { self.plain(rows)? };
         Ok(Found { columns, rows: found })
     }
 
@@ -254,7 +255,8 @@ impl Select {
         let keys: Vec<Expr> = self.group.iter().map(resolve).collect();
         let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         if keys.is_empty() {
-            groups.insert(String::new(), vec![Value::Null; self.columns.len()]);
+            // What a row without keys is grouped under.
+            groups.insert(format!("{:?}", Vec::<Value>::new()), vec![Value::Null; self.columns.len()]);
         }
         for row in rows {
             if !eval(&self.filter, row)?.is_true() {
