@@ -174,6 +174,7 @@ impl Connection {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "an open loop waits for the time a request is due")]
 /// Sends `request` at `rate` for `seconds`; latencies in microseconds from when each was due.
 fn open_loop(address: SocketAddr, request: &[u8], status: u16, rate: f64, seconds: f64) -> Histogram<u64> {
     let start = Instant::now() + Duration::from_millis(100);

@@ -85,7 +85,7 @@ mod tests {
             time: i * SECOND / 700,
             body: format!("line {i}"),
             severity_number: 9,
-            resource_attributes: vec![("service.name".into(), if i % 3 == 0 { "a" } else { "b" }.into())],
+            resource_attributes: vec![("service.name".into(), if i.is_multiple_of(3) { "a" } else { "b" }.into())],
             scope: "s".into(),
             span_id: vec![7; 8],
             ..Row::default()

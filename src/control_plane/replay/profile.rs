@@ -222,7 +222,7 @@ fn service(tallies: &mut Vec<(Tally, u64)>, number: u32) -> &mut (Tally, u64) {
 impl CellProfile {
     fn new(walker: &Walker, signer: &mut Signer, seen: &Seen<'_>, now: UnixNanos, periods: Periods) -> Self {
         let (template, example) = walker.texts(signer, seen.record);
-        let keys = seen.record.attributes().into_iter().take(MAX_KEYS);
+        let keys = seen.record.attributes().take(MAX_KEYS);
         CellProfile {
             template,
             example,

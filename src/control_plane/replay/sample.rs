@@ -44,6 +44,9 @@ const RANDOM_BYTES: std::ops::Range<usize> = 9..16;
 /// Which pattern: service, severity band, pattern as the catalogue has it.
 type Key = (Arc<str>, Band, PatternId);
 
+/// Counts by service and severity band.
+type Bands = BTreeMap<(Arc<str>, Band), Tally>;
+
 /// A record, with what stands around it.
 #[derive(Clone, Debug)]
 struct Piece {
@@ -175,13 +178,9 @@ impl Blocks {
 }
 
 /// Finds the patterns of a sample's records, and joins what the catalogue joins.
-fn read(
-    sample: &Sample,
-    catalogue: &Arc<Catalogue>,
-    blocks: &mut Blocks,
-) -> (BTreeMap<Key, Part>, BTreeMap<(Arc<str>, Band), Tally>) {
+fn read(sample: &Sample, catalogue: &Arc<Catalogue>, blocks: &mut Blocks) -> (BTreeMap<Key, Part>, Bands) {
     let mut parts: BTreeMap<Key, Part> = BTreeMap::new();
-    let mut beyond: BTreeMap<(Arc<str>, Band), Tally> = BTreeMap::new();
+    let mut beyond: Bands = BTreeMap::new();
     let mut walker = Walker::new(Arc::clone(catalogue));
     let mut services = Services::new(usize::MAX);
     for stratum in &sample.strata {

@@ -113,7 +113,7 @@ fn required(pattern: &str, fold: bool) -> Option<Anchor> {
         let mut extractor = Extractor::new();
         let seq = extractor.kind(kind).limit_total(MAX_LITERALS).extract(&hir);
         let literals: Vec<Box<[u8]>> = seq.literals()?.iter().map(|literal| literal.as_bytes().into()).collect();
-        let shortest = literals.iter().map(|literal: &Box<[u8]>| literal.len()).min()?;
+        let shortest = literals.iter().map(|literal| literal.len()).min()?;
         (shortest >= MIN_LITERAL_BYTES).then_some((shortest, literals))
     };
     let best =

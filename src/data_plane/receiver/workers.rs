@@ -94,7 +94,7 @@ mod tests {
     fn a_future_runs_on_its_thread_and_is_dropped_with_the_last_connection() {
         let workers = Workers::start(1).unwrap();
         let place = workers.place().unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
         place.handle.spawn(async move {
             tell.send(std::thread::current().name().map(str::to_owned)).unwrap();
             std::future::pending::<()>().await;
