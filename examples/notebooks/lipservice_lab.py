@@ -30,6 +30,8 @@ PRICES = {"currency": "$", "free_gb": 0, "tiers": [{"per_gb": 0.25}], "included_
           "retention_per_gb_month": 0.05}
 # Long windows, because of each pattern one record a window is kept: a busy shop can afford shorter ones.
 SAMPLER = "window: { interval: 1h }, summary: { interval: 1h }"
+# One window for all, as when a day arrives at once.
+SAMPLER_AT_ONCE = "window: { interval: 24h, idle_timeout: 24h }, summary: { interval: 24h }"
 # Colours that people with colour blindness can tell apart (Okabe and Ito).
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#999999"
 SEVERITY_COLOURS = {"debug": GREY, "info": BLUE, "warn": ORANGE, "error": RED}
@@ -103,6 +105,7 @@ class Lab:
             self.environment |= self.source.settings
         self.write("prices.json", json.dumps(PRICES))
         self.write("lab.yaml", self.configuration("http://127.0.0.1:9", 0, None))
+        self.write("at-once.yaml", self.configuration("http://127.0.0.1:9", 0, None, SAMPLER_AT_ONCE))
 
     def __enter__(self):
         return self
@@ -117,6 +120,7 @@ class Lab:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def fake(self, rows):
+        """Another stand-in, with that many rows."""
         fake = FakePostHog(rows)
         self.started.append(fake)
         return fake
@@ -125,11 +129,11 @@ class Lab:
         (self.directory / name).write_text(text)
 
     @staticmethod
-    def configuration(host, port, policy):
+    def configuration(host, port, policy, sampler=SAMPLER):
         policies = f", policies: ['{policy}']" if policy else ""
         return textwrap.dedent(f"""\
             receivers: {{ otlp: {{ protocols: {{ http: {{ endpoint: '127.0.0.1:{port}' }} }} }} }}
-            processors: {{ sampler: {{ {SAMPLER}{policies} }} }}
+            processors: {{ sampler: {{ {sampler}{policies} }} }}
             exporters: {{ posthog: {{ host: '{host}', token: '${{env:LAB_TOKEN}}' }} }}
             service:
               telemetry: {{ metrics: {{ address: '127.0.0.1:0' }} }}
@@ -145,13 +149,14 @@ class Lab:
             raise RuntimeError(f"lipservice {arguments[0]} failed: {done.stderr[-2000:]}")
         return done
 
-    def read(self, command, *arguments, **options):
+    def read(self, command, *arguments, config="lab.yaml", **options):
         """Runs a command on PostHog's history. The history is fetched once; later commands read the lab's copy."""
         kept = "analysed" if command == "analyze" else "replayed"
-        common = ["--from", "posthog", "--checkpoint", kept, "--config", "lab.yaml", "--prices", "prices.json"]
+        common = ["--from", "posthog", "--checkpoint", kept, "--config", config, "--prices", "prices.json"]
         return self.run(command, *common, *arguments, **options)
 
     def analyze(self):
+        """Patterns, series, costs and anomalies of the history."""
         return json.loads(self.read("analyze", "--format", "json").stdout)
 
     def generate(self, budget):
@@ -159,8 +164,10 @@ class Lab:
         done = self.read("generate", "--budget", budget, "--json", "--output", f"policy-{budget.strip('%')}.yaml")
         return json.loads(done.stderr[done.stderr.index("\n{") :])
 
-    def simulate(self, policy):
-        return json.loads(self.read("simulate", "--policy", policy, "--format", "json", passes=(0, 3)).stdout)
+    def simulate(self, policy, config="lab.yaml"):
+        """What a replay of the history under a policy keeps and loses. Exit status 3 is a finding, not a failure."""
+        arguments = ["--policy", policy, "--format", "json"]
+        return json.loads(self.read("simulate", *arguments, config=config, passes=(0, 3)).stdout)
 
     def through_a_gateway(self, rows, policy):
         """Sends rows through a gateway under a policy into an empty stand-in; the rows that are there afterwards."""
