@@ -36,5 +36,7 @@ ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || apt_install postgres po
 # Only the server's program: the service that the package would start is not needed.
 apt_install redis-server redis-server
 tests/clients/install.sh
+# pandas, matplotlib and a Jupyter kernel, for the notebooks.
+examples/notebooks/install.sh || echo "SKIPPED: no packages for the notebooks" >&2
 # A small language model for one test, which skips loudly without it.
 tests/llm/model/install.sh || echo "SKIPPED: no small language model" >&2

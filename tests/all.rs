@@ -13,6 +13,7 @@ mod gateway;
 mod generate;
 mod json;
 mod llm;
+mod notebooks;
 mod patterns;
 mod pipeline;
 mod policy;
