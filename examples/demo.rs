@@ -24,7 +24,13 @@ mod apps;
 #[path = "support/books.rs"]
 mod books;
 #[path = "../tests/support/fake_llm/mod.rs"]
-#[expect(dead_code, reason = "its faults are for tests")]
+#[allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "its faults are for tests, and so is its way of failing"
+)]
 mod fake_llm;
 #[path = "../tests/support/fake_posthog/mod.rs"]
 #[expect(dead_code, unused_imports, reason = "its faults are for tests")]

@@ -88,7 +88,7 @@ fn feed(pipeline: &Pipeline, patterns: usize, records: usize, rng: &mut SmallRng
     let mut by_service: Vec<Vec<Vec<u8>>> = vec![Vec::new(); 10];
     for _ in 0..records {
         let rank = ((patterns as f64).powf(rng.random::<f64>()) as usize).min(patterns - 1);
-        let severity = if rank % 97 == 0 { 17 } else { 9 };
+        let severity = if rank.is_multiple_of(97) { 17 } else { 9 };
         let body = format!("{} of order {} took {} ms", word(rank), rng.random::<u32>(), rank);
         let mut record = RecordBuilder::default();
         record.severity_number(severity).body(body.as_bytes()).string("http.route", b"/cart");

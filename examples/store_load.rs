@@ -81,12 +81,17 @@ async fn fill(store: &Store, shape: Shape) -> Result<(), StoreError> {
             if rows.len() == 10_000 {
                 filled += rows.len();
                 batches += 1;
-                store.ingest(&[Batch { id: format!("{batches}"), rows: std::mem::take(&mut rows) }], &[]).await?;
+                store
+                    .ingest(
+                        &[Batch { id: format!("{batches}"), rows: std::mem::take(&mut rows), sent_bytes: None }],
+                        &[],
+                    )
+                    .await?;
             }
         }
     }
     filled += rows.len();
-    store.ingest(&[Batch { id: "last".into(), rows }], &[]).await?;
+    store.ingest(&[Batch { id: "last".into(), rows, sent_bytes: None }], &[]).await?;
     let seconds = started.elapsed().as_secs_f64();
     println!("\n{filled} rows of {patterns} patterns, {}: {:.0} rows/s in\n", shape.name, filled as f64 / seconds);
     Ok(())

@@ -62,7 +62,7 @@ fn a_restart_changes_no_detection() {
         assert_eq!(observe(&mut cut, &services, &counts, window), expected, "window {window}");
         events += expected.len();
         // At odd moments, and right after something began.
-        if window % 997 == 500 || (window > DAY / 2 && !expected.is_empty() && window % 3 == 0) {
+        if window % 997 == 500 || (window > DAY / 2 && !expected.is_empty() && window.is_multiple_of(3)) {
             cut = restarted(&cut);
             restarts += 1;
             with_open += usize::from(cut.ongoing().next().is_some());

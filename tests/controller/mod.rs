@@ -183,11 +183,11 @@ impl Stage {
             }
             self.clock.advance(Duration::from_secs(1));
             self.second += 1;
-            if self.second % 10 == 0 {
+            if self.second.is_multiple_of(10) {
                 let snapshot = self.flow.pipeline.table.snapshot(self.clock.now(), usize::MAX);
                 self.flow.reservoir.count(&snapshot);
             }
-            if self.second % 60 == 0 {
+            if self.second.is_multiple_of(60) {
                 self.flow.pipeline.summarise();
             }
         }

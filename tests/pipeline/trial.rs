@@ -250,7 +250,7 @@ proptest! {
                 3 => trial(canary(50.0), &candidate),
                 _ => trial(Mode::Live, "policies: []"),
             });
-            let of = |i: u64| if i % 2 == 0 { record(9, text) } else { traced((i % 24) as i32, text, randomness(i * 31 + seconds)) };
+            let of = |i: u64| if i.is_multiple_of(2) { record(9, text) } else { traced((i % 24) as i32, text, randomness(i * 31 + seconds)) };
             let kept = bench.pass("web", (0..records).map(of).collect()).len() as u64;
             (sent, arrived) = (sent + records, arrived + kept);
             if let Some(counts) = bench.pipeline.trial_counts().filter(|_| records > 0) {

@@ -237,10 +237,11 @@ fn settle(asked: &Asked, body: &[u8], shared: &Shared, is_duplicate: bool) -> Re
         return Ok(json!({ "query_status": status }).to_string().into());
     }
     let bytes = Bytes::from(result.to_string());
-    if is_duplicate && kind != "counts" {
-        if let Some(before) = state.read.before.get(kind).cloned() {
-            return Ok(before);
-        }
+    if is_duplicate
+        && kind != "counts"
+        && let Some(before) = state.read.before.get(kind).cloned()
+    {
+        return Ok(before);
     }
     if rows > 0 {
         state.read.before.insert(kind, bytes.clone());
