@@ -24,11 +24,10 @@ mod apps;
 #[path = "support/books.rs"]
 mod books;
 #[path = "../tests/support/fake_llm/mod.rs"]
-#[allow(
+#[expect(
     dead_code,
     clippy::unwrap_used,
     clippy::expect_used,
-    clippy::panic,
     reason = "its faults are for tests, and so is its way of failing"
 )]
 mod fake_llm;

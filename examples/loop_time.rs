@@ -15,6 +15,7 @@ use lipservice::control_plane::generator::llm::{LlmConfig, scorer};
 use lipservice::control_plane::insights::Prices;
 use lipservice::control_plane::mirror::Mirror;
 use lipservice::control_plane::replay::Settings;
+use lipservice::control_plane::rollout::RolloutConfig;
 use lipservice::control_plane::store::Store;
 use lipservice::control_plane::store::config::StoreConfig;
 use lipservice::control_plane::validate::Limits;
@@ -151,6 +152,7 @@ async fn main() -> anyhow::Result<()> {
         settings,
         limits: Limits { max_bytes: 64 << 20, protect_from },
         prices: Prices::default(),
+        rollout: RolloutConfig::default(),
     });
     for _ in 0..3 {
         controller.want();

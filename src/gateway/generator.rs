@@ -19,7 +19,6 @@ use crate::control_plane::api::{Api, Event, Loop};
 use crate::control_plane::controller::{Controller, Parts, Traffic};
 use crate::control_plane::generator::config::GeneratorConfig;
 use crate::control_plane::generator::llm;
-use crate::control_plane::insights::Prices;
 use crate::control_plane::lead::Leader;
 use crate::control_plane::mirror::Mirror;
 use crate::control_plane::replay::Settings;
@@ -148,7 +147,8 @@ pub(super) fn controller(
         scorer: llm::scorer(&config.llm)?,
         settings,
         limits,
-        prices: Prices::default(),
+        prices: config.control.api.clone().unwrap_or_default().prices,
+        rollout: config.control.rollout.clone(),
     });
     api.set_generator(Arc::new(Shown(Arc::clone(&controller))));
     Ok(controller)

@@ -21,6 +21,7 @@ use lipservice::control_plane::generator::llm::{LlmState, Scorer};
 use lipservice::control_plane::insights::Prices;
 use lipservice::control_plane::mirror::Mirror;
 use lipservice::control_plane::replay::Settings;
+use lipservice::control_plane::rollout::RolloutConfig;
 use lipservice::control_plane::store::Store;
 use lipservice::control_plane::validate::Limits;
 use lipservice::data_plane::ledger::Tally;
@@ -169,6 +170,7 @@ impl Stage {
             settings: Settings { sampler, ..Settings::default() },
             limits: Limits { max_bytes: 4 << 20, protect_from },
             prices: Prices::default(),
+            rollout: RolloutConfig::default(),
         });
         Stage { clock, sink, flow, store, mirror, controller, fake, second: 0 }
     }

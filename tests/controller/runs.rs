@@ -3,6 +3,7 @@
 use lipservice::control_plane::controller::{ACTOR, RunState};
 use lipservice::control_plane::generator::config::{DriftConfig, GeneratorConfig, Publish};
 use lipservice::control_plane::generator::llm::config::LlmProviderType;
+use lipservice::control_plane::rollout::Rollout;
 use lipservice::control_plane::store::{Actor, GENERATED};
 use lipservice::data_plane::sampler::config::SamplerConfig;
 use lipservice::units::Period;
@@ -65,6 +66,24 @@ async fn without_a_word_nothing_is_published() {
     stage.pass(600, shop);
     assert_eq!(stage.turn().await, Some(RunState::Waiting));
     assert_eq!(stage.store.active_number(GENERATED).await.unwrap(), Some(1), "a later one waits too");
+}
+
+#[tokio::test]
+async fn by_stages_a_version_is_on_trial_before_it_is_in_force() {
+    let config = GeneratorConfig { publish: Publish::Canary, ..generator() };
+    let mut stage = Stage::new(Wanted { generator: config, ..Wanted::default() }).await;
+    stage.pass(120, shop);
+    assert_eq!(stage.turn().await, Some(RunState::Rollout));
+    assert_eq!(stage.store.active_number(GENERATED).await.unwrap(), None, "it is not in force yet");
+    let rollout = Rollout::of(stage.store.open_rollout().await.unwrap().unwrap()).unwrap();
+    assert_eq!((rollout.service.as_str(), rollout.plan.candidate), (GENERATED, 1));
+    let run = stage.store.runs(None, 10).await.unwrap().remove(0);
+    let promised = run.detail["kept_share"].as_f64().unwrap();
+    assert!(rollout.plan.prediction.kept.unwrap().allows(promised, 1_000_000), "held to what the replay promised");
+    // The next run does not start a second one.
+    stage.pass(600, shop);
+    assert_eq!(stage.turn().await, Some(RunState::Waiting));
+    assert_eq!(stage.store.open_rollout().await.unwrap().unwrap().id, rollout.id);
 }
 
 #[tokio::test]

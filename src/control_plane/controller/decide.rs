@@ -109,11 +109,14 @@ pub enum Verdict {
     Held,
 }
 
+/// How the driver of rollouts is called: what it takes back, the next run may try again.
+const ROLLOUT: &str = crate::control_plane::rollout::drive::ACTOR;
+
 /// A person who rolls back or deactivates the loop's policies stops it: it writes on, and publishes again once a person
 /// has put one of its versions in force. `last` is the latest entry of its history, `own` the loop's name there.
 pub fn verdict(mode: Publish, last: Option<&Activation>, own: &str) -> Verdict {
     match last {
-        Some(last) if last.actor != own && last.action != Action::Activate => Verdict::Held,
+        Some(last) if ![own, ROLLOUT].contains(&&*last.actor) && last.action != Action::Activate => Verdict::Held,
         _ => Verdict::Publish(mode),
     }
 }

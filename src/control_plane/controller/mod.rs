@@ -26,6 +26,7 @@ use super::generator::llm::Scorer;
 use super::insights::Prices;
 use super::mirror::Mirror;
 use super::replay::Settings;
+use super::rollout::RolloutConfig;
 use super::store::{Actor, GENERATED, Store, StoreError};
 use super::validate::Limits;
 use crate::clock::UnixNanos;
@@ -81,6 +82,8 @@ pub struct Parts {
     pub limits: Limits,
     /// Prices.
     pub prices: Prices,
+    /// How a version comes in force by stages.
+    pub rollout: RolloutConfig,
 }
 
 /// What the last run of this process knew.
@@ -109,6 +112,7 @@ pub struct Controller {
     settings: Settings,
     limits: Limits,
     prices: Prices,
+    rollout: RolloutConfig,
     status: Arc<LoopStatus>,
     memory: Mutex<Memory>,
     is_wanted: AtomicBool,
@@ -118,7 +122,7 @@ pub struct Controller {
 impl Controller {
     /// A loop that has not looked yet.
     pub fn new(parts: Parts) -> Arc<Controller> {
-        let Parts { config, store, mirror, traffic, leads, tell, scorer, settings, limits, prices } = parts;
+        let Parts { config, store, mirror, traffic, leads, tell, scorer, settings, limits, prices, rollout } = parts;
         let status = Arc::new(LoopStatus::new(config.publish, scorer.metrics()));
         let (memory, is_wanted, wake) = (Mutex::default(), AtomicBool::new(false), Notify::new());
         let scorer = tokio::sync::Mutex::new(scorer);
@@ -134,6 +138,7 @@ impl Controller {
             settings,
             limits,
             prices,
+            rollout,
             status,
             memory,
             is_wanted,

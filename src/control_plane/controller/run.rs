@@ -99,7 +99,7 @@ impl Controller {
         let version = self.keep(&proposal, &reason, now, actor).await?;
         let state = match is_fit {
             false => RunState::Refused,
-            true => self.publish(version, &reason, actor).await?,
+            true => self.publish(version, &reason, &proposal.report, actor).await?,
         };
         let mut memory = self.memory.lock();
         memory.known = Some(known);

@@ -23,7 +23,9 @@ use crate::telemetry::{MetricSink, MetricSource};
 pub enum RunState {
     /// Its policy is in force.
     Published,
-    /// Its policy passed and waits for a person.
+    /// Its policy passed, and a rollout brings it in force by stages, or not.
+    Rollout,
+    /// Its policy passed and waits: for a person, or for the end of a rollout under way.
     Waiting,
     /// Its policy passed; a person took an earlier one back, so it waits.
     Held,
@@ -36,8 +38,9 @@ pub enum RunState {
 }
 
 impl RunState {
-    const ALL: [RunState; 6] = [
+    const ALL: [RunState; 7] = [
         RunState::Published,
+        RunState::Rollout,
         RunState::Waiting,
         RunState::Held,
         RunState::Refused,
@@ -49,6 +52,7 @@ impl RunState {
     pub fn label(self) -> &'static str {
         match self {
             RunState::Published => "published",
+            RunState::Rollout => "rollout",
             RunState::Waiting => "waiting",
             RunState::Held => "held",
             RunState::Refused => "refused",

@@ -70,6 +70,11 @@ pub enum Publish {
     /// It is stored, and waits for a person to activate it.
     #[default]
     Manual,
+    /// It is counted beside what is in force, and never decides.
+    Shadow,
+    /// Counted, then deciding about growing shares, then in force; back by itself when it does not do what was predicted
+    /// (`rollout:`).
+    Canary,
     /// It goes into force at once.
     Live,
 }

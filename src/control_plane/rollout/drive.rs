@@ -21,7 +21,7 @@ use crate::control_plane::store::{
 use crate::telemetry::{MetricSink, MetricSource};
 
 /// Who takes steps, in the audit log and the history.
-const ACTOR: &str = "rollout";
+pub const ACTOR: &str = "rollout";
 /// How often an order is tried when others are faster.
 const TURNS: usize = 5;
 
