@@ -50,7 +50,9 @@ impl Sample {
         let middle = (share + z2 / 2.0) / (1.0 + z2);
         let half = Z / (1.0 + z2) * (share * (1.0 - share) / effective + z2 / (4.0 * effective)).sqrt();
         let within = |share: f64| (share * population).clamp(seen, left + seen);
-        Estimate { messages: share * population, low: within(middle - half), high: within(middle + half) }
+        // The interval holds its middle, whatever rounding says.
+        let messages = share * population;
+        Estimate { messages, low: within(middle - half).min(messages), high: within(middle + half).max(messages) }
     }
 
     /// Something with fewer messages than this has a chance above 5 % not to be in the sample at all.

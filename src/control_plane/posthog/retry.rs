@@ -38,7 +38,8 @@ impl RetryPolicy {
             return (ordered <= MOST_ORDERED).then_some(ordered);
         }
         let doubled = self.initial.saturating_mul(1 << failures.saturating_sub(1).min(20)).min(self.max);
-        Some(doubled.mul_f64(0.5 + random.clamp(0.0, 1.0) / 2.0))
+        let random = if random.is_nan() { 0.5 } else { random.clamp(0.0, 1.0) };
+        Some(doubled.mul_f64(0.5 + random / 2.0))
     }
 }
 
