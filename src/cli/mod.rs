@@ -6,9 +6,10 @@
 
 mod analyze;
 mod config_args;
+mod doctor;
 mod generate;
-mod history;
 mod health;
+mod history;
 mod input;
 mod patterns;
 mod policy;
@@ -42,6 +43,8 @@ enum Command {
     Run(run::Args),
     /// Check a configuration and its policies; print every error at once.
     Validate(validate::Args),
+    /// Check the whole way to PostHog and back: configuration, network, tokens, one marked record.
+    Doctor(doctor::Args),
     /// Print the configuration as it takes effect, defaults filled in and secrets hidden.
     PrintConfig(print_config::Args),
     /// Show patterns, frequencies over time and anomalies of a log file.
@@ -73,6 +76,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => run::run(args),
         Command::Validate(args) => validate::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::PrintConfig(args) => print_config::run(args),
         Command::Analyze(args) => analyze::run(*args),
         Command::Patterns(args) => patterns::run(args),
