@@ -7,6 +7,7 @@
 mod analyze;
 mod config_args;
 mod cost;
+mod doctor;
 mod generate;
 mod health;
 mod history;
@@ -45,6 +46,8 @@ enum Command {
     Cost(Box<cost::Args>),
     /// Check a configuration and its policies; print every error at once.
     Validate(validate::Args),
+    /// Check the whole way to PostHog and back: configuration, network, tokens, one marked record.
+    Doctor(doctor::Args),
     /// Print the configuration as it takes effect, defaults filled in and secrets hidden.
     PrintConfig(print_config::Args),
     /// Show patterns, frequencies over time and anomalies of a log file.
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Cost(args) => cost::run(*args),
         Command::Validate(args) => validate::run(args),
+        Command::Doctor(args) => doctor::run(args),
         Command::PrintConfig(args) => print_config::run(args),
         Command::Analyze(args) => analyze::run(*args),
         Command::Patterns(args) => patterns::run(args),

@@ -26,6 +26,7 @@ mod lanes;
 mod metrics;
 mod otlp_http;
 mod outcome;
+mod probe;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -58,6 +59,7 @@ pub use body::Body;
 pub use dispatcher::{Delivery, Sink};
 pub use forwarder::{ForwardError, ForwardKind, Forwarder};
 pub use outcome::{Outcome, Preset, classify};
+pub use probe::{logs_url, probe};
 
 /// One request's worth of kept records, on its way to a destination.
 #[derive(Clone, Debug)]

@@ -31,12 +31,7 @@ pub(super) struct OtlpHttp {
 
 impl OtlpHttp {
     pub(super) fn posthog(config: &PostHogConfig, clock: Clock) -> Result<Self, ExporterError> {
-        let base = match config.host.trim() {
-            "us" => "https://us.i.posthog.com",
-            "eu" => "https://eu.i.posthog.com",
-            other => other,
-        };
-        let url = parse_url(&format!("{}{POSTHOG_PATH}", base.trim_end_matches('/')))?;
+        let url = posthog_url(config)?;
         if config.token.as_ref().is_some_and(|token| token.expose().starts_with("phx_")) {
             return Err(ExporterError::PersonalKey);
         }
@@ -64,7 +59,7 @@ impl OtlpHttp {
         self.client.passes_token()
     }
 
-    async fn send(&self, body: &Body, token: Option<&str>) -> Outcome {
+    pub(super) async fn send(&self, body: &Body, token: Option<&str>) -> Outcome {
         if self.preset == Preset::PostHog && self.client.passes_token() && token.is_none_or(str::is_empty) {
             let why = "there is no project token: set the exporter's token, or have the clients send theirs";
             return Outcome::Refused { reason: FailReason::Unauthorized, why: why.into() };
@@ -111,6 +106,16 @@ pub(super) fn settings(config: &OtlpHttpConfig, is_tls: bool) -> HttpSettings<'_
         is_tls,
         connections: config.sending_queue.num_consumers,
     }
+}
+
+/// Where a `posthog:` section sends logs.
+pub(super) fn posthog_url(config: &PostHogConfig) -> Result<Url, ExporterError> {
+    let base = match config.host.trim() {
+        "us" => "https://us.i.posthog.com",
+        "eu" => "https://eu.i.posthog.com",
+        other => other,
+    };
+    parse_url(&format!("{}{POSTHOG_PATH}", base.trim_end_matches('/')))
 }
 
 /// The URL for one signal: the full one if configured, else the base with the signal's path.
