@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use check::check_files;
+pub use posthog::compared;
 pub use error::{ConfigErrors, Place, Problem, Warning};
 pub use render::render;
 pub use service::{PipelineConfig, ServiceConfig};

@@ -254,7 +254,8 @@ impl Select {
         let keys: Vec<Expr> = self.group.iter().map(resolve).collect();
         let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         if keys.is_empty() {
-            groups.insert(String::new(), vec![Value::Null; self.columns.len()]);
+            // What a row without keys is grouped under.
+            groups.insert(format!("{:?}", Vec::<Value>::new()), vec![Value::Null; self.columns.len()]);
         }
         for row in rows {
             if !eval(&self.filter, row)?.is_true() {
