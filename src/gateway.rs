@@ -13,6 +13,7 @@ mod feed;
 mod generator;
 mod patterns;
 mod policies;
+mod reconcile;
 mod reload;
 mod report;
 
@@ -50,6 +51,7 @@ use anomalies::Anomalies;
 use control::Control;
 use patterns::Learner;
 use policies::Policies;
+use reconcile::Reconciliation;
 pub use report::{ExporterReport, Report};
 
 /// How often a summary that finds no room at shutdown is tried again.
@@ -133,6 +135,7 @@ pub struct Gateway {
     learner: Arc<Learner>,
     anomalies: Arc<Anomalies>,
     reservoir: Option<Arc<Reservoir>>,
+    reconciliation: Arc<Reconciliation>,
     control: Control,
     receivers: Vec<RunningReceiver>,
     exporters: Vec<RunningExporter>,
@@ -191,6 +194,7 @@ impl Gateway {
             learner,
             anomalies,
             reservoir,
+            reconciliation: Arc::default(),
             control,
             receivers: Vec::new(),
             exporters,
@@ -336,6 +340,7 @@ impl Gateway {
         let (learner, policies) = (Arc::clone(&self.learner), Arc::clone(&self.policies));
         let learn = learner.run(policies, Arc::clone(&self.pipeline), self.clock.clone(), stop.clone());
         self.tasks.push(tokio::spawn(learn));
+        self.tasks.extend(reconcile::start(&self.reconciliation, &self.config, &self.exporters, &self.clock, &stop));
         if sampler.summary.enabled {
             let pipeline = Arc::clone(&self.pipeline);
             let every = tick(sampler.summary.interval.0, stop.clone(), move || {
@@ -362,6 +367,7 @@ impl Gateway {
             Arc::clone(&self.policies) as _,
             Arc::clone(&self.learner) as _,
             Arc::clone(&self.anomalies) as _,
+            Arc::clone(&self.reconciliation) as _,
         ];
         sources.extend(self.receivers.iter().map(|receiver| Arc::clone(&receiver.stats) as Arc<dyn MetricSource>));
         sources

@@ -8,6 +8,7 @@ mod config;
 mod control_plane;
 mod controller;
 mod docs;
+mod doctor;
 mod exporter;
 mod gateway;
 mod generate;

@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 pub use check::check_files;
 pub use error::{ConfigErrors, Place, Problem, Warning};
+pub use posthog::compared;
 pub use render::render;
 pub use service::{PipelineConfig, ServiceConfig};
 pub use substitute::Env;

@@ -8,6 +8,7 @@ use super::check::Checker;
 use super::error::Problem;
 use super::node::Node;
 use crate::control_plane::posthog::config::ReadConfig;
+use crate::data_plane::exporter::config::ExporterConfig;
 
 /// How a secret prints; what `print-config` wrote may be checked again.
 const REDACTED: &str = "[redacted]";
@@ -52,6 +53,46 @@ pub fn check(config: &ReadConfig, root: &Node, errors: &mut Vec<Problem>) {
         "shorter than initial_interval",
         "give at least initial_interval",
     );
+    reconcile(config, &mut check);
+}
+
+fn reconcile(config: &ReadConfig, check: &mut Checker<'_>) {
+    let settings = &config.reconcile;
+    let has_key = config.api_key.is_some() || config.api_key_file.is_some();
+    check.require(
+        !settings.enabled || (has_key && config.project.is_some()),
+        "reconcile.enabled",
+        "without a project and a key to read with",
+        "set posthog.project and posthog.api_key",
+    );
+    check.period("reconcile.interval", settings.interval);
+    check.require(
+        (0.0..=1.0).contains(&settings.tolerance),
+        "reconcile.tolerance",
+        "not a share",
+        "give a number from 0 to 1, such as 0.05",
+    );
+}
+
+/// The exporter that is compared, if any: the one named, else the only `posthog` one.
+///
+/// # Errors
+/// There is none, or several and none is named.
+pub fn compared(config: &super::Config) -> Result<Option<&str>, Problem> {
+    let settings = &config.posthog.reconcile;
+    if !settings.enabled {
+        return Ok(None);
+    }
+    let path = "posthog.reconcile.exporter";
+    let mut ids = config.logs_exporters.iter().filter(|(id, exporter)| match &settings.exporter {
+        Some(wanted) => id == wanted,
+        None => matches!(exporter, ExporterConfig::PostHog(_)),
+    });
+    match (ids.next(), ids.next()) {
+        (Some((id, _)), None) => Ok(Some(id.as_str())),
+        (Some(_), Some(_)) => Err(Problem::new(path, "several posthog exporters", "name the one to compare")),
+        (None, _) => Err(Problem::new(path, "no such exporter", "name one of the logs pipeline")),
+    }
 }
 
 /// Files that the section names, by YAML path.

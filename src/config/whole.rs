@@ -20,6 +20,7 @@ pub fn whole(config: &Config, errors: &mut Vec<Problem>, warnings: &mut Vec<Warn
     addresses(config, errors);
     signals(config, errors);
     telemetry(config, errors);
+    errors.extend(super::posthog::compared(config).err());
     exposed(config, warnings);
     sizes(config, warnings);
 }

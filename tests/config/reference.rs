@@ -62,6 +62,7 @@ const EXAMPLES: &[(&str, &str)] = &[
     ("posthog.api_key", "${env:POSTHOG_PERSONAL_API_KEY}"),
     ("posthog.api_key_file", "null"),
     ("posthog.ca_file", "/etc/lipservice/tls/ca.crt"),
+    ("posthog.reconcile.exporter", "posthog"),
     ("api.tls.cert_file", "/etc/lipservice/tls/server.crt"),
     ("api.tls.key_file", "/etc/lipservice/tls/server.key"),
     ("api.tls.client_ca_file", "/etc/lipservice/tls/clients.crt"),

@@ -54,6 +54,41 @@ pub struct ReadConfig {
     /// How long a record may take from being received to being found. Records that arrive while a history is read are
     /// looked for once more from this long before the start.
     pub overlap: Period,
+    /// Comparing records sent with records found.
+    pub reconcile: ReconcileConfig,
+}
+
+/// `posthog.reconcile:`, whether PostHog holds what it acknowledged. Needs `query:read` and a project that only this gateway
+/// writes to (docs/doctor.md).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ReconcileConfig {
+    /// Whether the gateway compares.
+    pub enabled: bool,
+    /// Exporter whose records are counted. Without it, the only `posthog` exporter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exporter: Option<String>,
+    /// Length of the spans that are compared; one request each.
+    pub interval: Period,
+    /// How long after the end of a span PostHog is asked: as long as a record may take until it can be found.
+    pub delay: Period,
+    /// Share of the records sent by which the counts may differ, 0 to 1.
+    pub tolerance: f64,
+    /// How much older than its sending a record's own time may be; older ones are not counted. Longer reads more.
+    pub max_age: Period,
+}
+
+impl Default for ReconcileConfig {
+    fn default() -> Self {
+        ReconcileConfig {
+            enabled: false,
+            exporter: None,
+            interval: Period::secs(300),
+            delay: Period::secs(300),
+            tolerance: 0.05,
+            max_age: Period::secs(25 * 3_600),
+        }
+    }
 }
 
 impl Default for ReadConfig {
@@ -72,6 +107,7 @@ impl Default for ReadConfig {
             initial_interval: Period::secs(1),
             max_interval: Period::secs(60),
             overlap: Period::secs(300),
+            reconcile: ReconcileConfig::default(),
         }
     }
 }
