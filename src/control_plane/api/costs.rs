@@ -65,7 +65,6 @@ pub type Cache = tokio::sync::Mutex<Option<Arc<Read>>>;
 pub struct CostParams {
     /// Patterns at most, the most expensive first; 50 when left out, never more than 1000.
     #[serde(default)]
-    #[param(maximum = 1000)]
     top: Option<usize>,
 }
 
@@ -76,7 +75,6 @@ pub struct CostParams {
 pub struct RecommendParams {
     /// Proposals at most, those that save most first; 20 when left out, never more than 1000.
     #[serde(default)]
-    #[param(maximum = 1000)]
     limit: Option<usize>,
 }
 

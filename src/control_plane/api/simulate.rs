@@ -49,7 +49,6 @@ pub struct Simulation {
     seed: Option<u64>,
     /// Patterns listed at most, the largest first; 100 when left out, never more than 10,000.
     #[serde(default)]
-    #[schema(maximum = 10_000)]
     top: Option<usize>,
 }
 
