@@ -46,6 +46,7 @@ pub struct Simulation {
     requests: Vec<Box<RawValue>>,
     /// Seed of the randomness of records without a trace id; 1 when left out.
     #[serde(default)]
+    #[schema(maximum = 18446744073709551615u64)]
     seed: Option<u64>,
     /// Patterns listed at most, the largest first; 100 when left out, never more than 10,000.
     #[serde(default)]
