@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
+use axum::{Extension, Json};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
-use super::auth::{CanAdminister, CanRead};
+use super::auth::{Caller, CanAdminister, CanRead};
 use super::extract::{At, Body, Params};
 use super::page::{self, Page, PageParams};
 use super::problem::{Failure, Kind, Problem};
@@ -95,14 +95,20 @@ pub async fn tokens(_: CanAdminister, State(api): State<Arc<Api>>) -> Result<Jso
     Ok(Json(TokenList { items: api.store.tokens().await? }))
 }
 
-/// Revoke a token.
+/// Revoke a token. A token cannot revoke itself, so that nobody locks himself out.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "administration", params(("id" = String, Path)),
-    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json")))]
 pub async fn revoke_token(
     CanAdminister(actor): CanAdminister,
+    Extension(caller): Extension<Arc<Caller>>,
     State(api): State<Arc<Api>>,
     At(id): At<String>,
 ) -> Result<StatusCode, Failure> {
+    if caller.key == id {
+        let detail = "a token cannot revoke itself: use another token, or `lipservice token revoke` beside the store";
+        return Err(Failure::new(Kind::Conflict, detail));
+    }
     let unknown = || Failure::new(Kind::NotFound, "there is no such token");
     let is_id = id.len() == 12 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_id.then_some(()).ok_or_else(unknown)?;

@@ -78,6 +78,10 @@ async fn tokens_are_made_listed_and_revoked() {
     assert_eq!(revoked.status, 204);
     assert_eq!(asked(token).await.status, 401);
     assert_eq!(answer(server.request("DELETE", "/v1/tokens/0123456789ab")).await.status, 404);
+    let own = &server.token.as_ref().unwrap()[4..16];
+    let refused = answer(server.request("DELETE", &format!("/v1/tokens/{own}"))).await;
+    assert_eq!(refused.status, 409, "nobody locks himself out: {}", refused.body);
+    assert_eq!(server.get("/v1/tokens").await.status, 200);
     for body in [
         json!({ "name": "", "scopes": ["read"] }),
         json!({ "name": "x", "scopes": [] }),
