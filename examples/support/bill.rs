@@ -21,8 +21,8 @@ use prost::Message;
 use super::fake_posthog::Row;
 use super::sink;
 
-/// Time that a request covers: a window of the sampler.
-const BATCH_NANOS: u64 = 60_000_000_000;
+/// Time that a request covers: the sampler's default window. Were it longer, a pattern would find one floor where it has several.
+const BATCH_NANOS: u64 = 10_000_000_000;
 
 /// A configuration for `generate --config` and for the gateway: `sampler` is the inside of that section. Batches fill by
 /// size, so that they do not depend on how fast the history is played.

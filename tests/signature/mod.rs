@@ -3,6 +3,8 @@
 //! `UPDATE_VECTORS=1 cargo test --test all signature` writes templates and signatures of the vectors anew. That a result
 //! changes at all means a new version of the specification.
 
+mod memo;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

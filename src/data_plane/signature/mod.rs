@@ -13,6 +13,7 @@ mod avx2;
 mod line;
 mod marks;
 pub mod mask;
+mod memo;
 mod names;
 mod scan;
 mod spans;
@@ -26,6 +27,7 @@ use twox_hash::XxHash64;
 
 use super::view::RecordRef;
 use mask::{Template, Variable};
+use memo::{Found, Memo};
 
 /// Version of `spec/signature.md`. Signatures of different versions do not compare.
 pub const VERSION: u32 = 2;
@@ -56,50 +58,72 @@ impl std::str::FromStr for Signature {
 pub struct Signer {
     template: Template,
     scratch: Vec<u8>,
+    memo: Memo,
+    /// The slot of the memo that holds the last template; none when the mask wrote it.
+    slot: Option<usize>,
 }
 
 impl Signer {
     /// The signature of a record.
     #[inline]
     pub fn sign(&mut self, record: RecordRef<'_>) -> Signature {
-        self.template.write(text::of_record(record, &mut self.scratch));
-        self.hash()
+        let Signer { template, scratch, memo, slot } = self;
+        sign(text::of_record(record, scratch), template, memo, slot)
     }
 
     /// The signature of a record whose body is the string `text` (a JSON object is taken apart).
     #[inline]
     pub fn sign_text(&mut self, text: &[u8]) -> Signature {
-        self.template.write(text::of_text(text, &mut self.scratch));
-        self.hash()
+        let Signer { template, scratch, memo, slot } = self;
+        sign(text::of_text(text, scratch), template, memo, slot)
     }
 
     /// The masked template of a record, for people; bytes that are not UTF-8 are replaced. At most 3 KiB for UTF-8.
     pub fn template(&mut self, record: RecordRef<'_>) -> String {
+        self.slot = None;
         self.template.write(text::of_record(record, &mut self.scratch));
         String::from_utf8_lossy(self.template.bytes()).into_owned()
     }
 
     /// The masked template of a record whose body is the string `text`, as [`Signer::template`].
     pub fn template_of_text(&mut self, text: &[u8]) -> String {
+        self.slot = None;
         self.template.write(text::of_text(text, &mut self.scratch));
         String::from_utf8_lossy(self.template.bytes()).into_owned()
     }
 
     /// Signs `text` as [`Signer::sign_text`] does and says what of it was found to vary, in the order of the text.
     pub fn explain_text(&mut self, text: &[u8]) -> (Signature, Vec<Variable>) {
+        self.slot = None;
         let variables = self.template.explain(text::of_text(text, &mut self.scratch));
-        (self.hash(), variables)
+        (hash(&self.template), variables)
     }
 
     /// The template written last, as its bytes.
     pub fn last_template(&self) -> &[u8] {
-        self.template.bytes()
+        self.slot.map_or(self.template.bytes(), |slot| self.memo.template(slot))
     }
+}
 
-    #[inline]
-    fn hash(&self) -> Signature {
-        Signature(XxHash64::oneshot(0, self.template.bytes()))
+#[inline]
+fn sign(text: &[u8], template: &mut Template, memo: &mut Memo, slot: &mut Option<usize>) -> Signature {
+    let found = memo.find(text);
+    if let Found::Known(signature, at) = found {
+        *slot = Some(at);
+        return signature;
     }
+    *slot = None;
+    template.write(text);
+    let signature = hash(template);
+    if let Found::New(at) = found {
+        memo.keep(at, template.bytes(), signature);
+    }
+    signature
+}
+
+#[inline]
+fn hash(template: &Template) -> Signature {
+    Signature(XxHash64::oneshot(0, template.bytes()))
 }
 
 #[cfg(test)]

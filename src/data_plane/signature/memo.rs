@@ -1,0 +1,324 @@
+//! Lines that differ only in what surely varies are masked once.
+//!
+//! Purpose: before the mask, shorten the digits and hex tokens of a text to one form (its *key*) and look the key up among the
+//! texts signed before: the same key has the same template, for a fifth of the price.
+//! Promises: exact: [`KEY_TABLE`] says why, keys are compared whole, and a template that kept a digit is not remembered, so
+//! that no part of a token stands in one that is. Bounded: one table of [`SLOTS`] slots.
+//! Never: changes a signature (a signer without it is the test), or slows text that never repeats by much: it pauses then.
+
+use super::Signature;
+
+/// Longest text that is looked up, in bytes.
+pub(super) const MAX_TEXT_BYTES: usize = 512;
+/// Longest key that is kept, in bytes.
+const MAX_KEY_BYTES: usize = 320;
+/// Texts remembered; a power of two. With their keys and templates 1 MiB a signer.
+const SLOTS: usize = 2048;
+/// Room for a key and its template, so that a slot has 512 bytes.
+const SLOT_BYTES: usize = 496;
+
+/// Lookups after which is asked whether they paid, and lookups left out when fewer than one in eight did.
+const TRIAL: u32 = 512;
+const PAUSE: u32 = 4096;
+
+/// Number of classes that keys are made by.
+pub(super) const KEY_CLASSES: usize = 7;
+/// Letters, digits and `_`. A *row* is all that stand together.
+pub(super) const WORD: usize = 0;
+/// `0-9`.
+pub(super) const DIGIT: usize = 1;
+/// `A-F a-f`. A *token* is a row of these and digits that has a digit.
+pub(super) const HEX: usize = 2;
+/// Run bytes that are no word bytes.
+pub(super) const MARK: usize = 3;
+/// A space or `=`: what stands behind begins a run, and nothing in front of it asks for a digit.
+pub(super) const CALM: usize = 4;
+/// `+ . - :`: may go on in the scheme of a URL.
+pub(super) const SCHEME: usize = 5;
+/// `:`
+pub(super) const COLON: usize = 6;
+
+/// The classes of each byte, a bit for each.
+///
+/// A key is the text with these changes, which no rule of `spec/signature.md` can tell:
+/// - Each digit is `0`: rules ask whether a byte is a digit, never which.
+/// - Of digits in a row only the first stays, unless `:` follows the row: how many there are matters to hex groups, which
+///   stand before `::`, and to nothing else.
+/// - Letters of a token are `0`, which then count as digits: the token is variable by its digit, whatever else is in it.
+/// - But a token's first letter is `a` or `A`, and the byte behind it stays, where its class may matter: behind `<`, `[`, or a
+///   sign at a run's beginning, and in the scheme of a URL. It cannot matter behind a mark behind a word byte, nor behind a
+///   calm byte when no byte follows that may go on in a scheme.
+pub(super) const KEY_TABLE: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        let (word, mark) = (1 << WORD, 1 << MARK);
+        table[byte] = match b {
+            b'0'..=b'9' => word | 1 << DIGIT,
+            b'a'..=b'f' | b'A'..=b'F' => word | 1 << HEX,
+            b'g'..=b'z' | b'G'..=b'Z' | b'_' | 0x80..=0xff => word,
+            b':' => mark | 1 << SCHEME | 1 << COLON,
+            b'+' | b'.' | b'-' => mark | 1 << SCHEME,
+            b'/' | b'\\' | b'@' | b'#' | b'$' | b'%' | b'&' | b'~' | b'!' | b'?' | b'^' => mark,
+            b' ' | b'=' => 1 << CALM,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    table
+};
+
+/// Whether a byte is of a class.
+#[inline]
+pub(super) fn is(byte: u8, class: usize) -> bool {
+    KEY_TABLE[usize::from(byte)] >> class & 1 != 0
+}
+
+/// The key of a text. Blocks are written whole, so there is room for one behind the longest.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) bytes: [u8; MAX_TEXT_BYTES + 64],
+    pub(super) len: usize,
+}
+
+impl Key {
+    fn get(&self) -> &[u8] {
+        &self.bytes[..self.len.min(MAX_TEXT_BYTES)]
+    }
+
+    /// Where to look. That lines of an attacker share a slot costs a mask each, as without the table.
+    fn slot(&mut self) -> usize {
+        let end = self.len.min(MAX_TEXT_BYTES);
+        self.bytes[end..end + 16].fill(0);
+        let (words, _) = self.bytes[..end.next_multiple_of(16)].as_chunks::<16>();
+        let mut hash = self.len as u64;
+        for word in words {
+            let word = u128::from_le_bytes(*word);
+            // A product of 128 bits, folded, spreads each bit of both factors (as wyhash does).
+            let (low, high) = (word as u64 ^ hash ^ 0xd6e8_feb8_6659_fd93, (word >> 64) as u64 ^ 0x9e37_79b9_7f4a_7c15);
+            let product = u128::from(low) * u128::from(high);
+            hash = product as u64 ^ (product >> 64) as u64;
+        }
+        (hash >> 20) as usize % SLOTS
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    signature: Signature,
+    key: u16,
+    template: u16,
+    bytes: [u8; SLOT_BYTES],
+}
+
+const EMPTY: Slot = Slot { signature: Signature(0), key: 0, template: 0, bytes: [0; SLOT_BYTES] };
+
+/// What a lookup found.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Found {
+    /// The text's signature, and the slot that holds its template.
+    Known(Signature, usize),
+    /// Nothing; this is the slot to keep it in.
+    New(usize),
+    /// The text is not one to remember.
+    Passed,
+}
+
+/// The texts signed before.
+#[derive(Debug)]
+pub(super) struct Memo {
+    key: Key,
+    /// Made when the first text is kept.
+    slots: Vec<Slot>,
+    tries: u32,
+    hits: u32,
+    pause: u32,
+    is_on: bool,
+}
+
+impl Default for Memo {
+    fn default() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        let is_on = super::avx2::is_available();
+        #[cfg(not(target_arch = "x86_64"))]
+        let is_on = false;
+        let key = Key { bytes: [0; MAX_TEXT_BYTES + 64], len: 0 };
+        Memo { key, slots: Vec::new(), tries: 0, hits: 0, pause: 0, is_on }
+    }
+}
+
+impl Memo {
+    /// Looks a text up.
+    #[inline]
+    pub(super) fn find(&mut self, text: &[u8]) -> Found {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return Found::Passed;
+        }
+        if !self.is_on || text.is_empty() || text.len() > MAX_TEXT_BYTES || !write_key(text, &mut self.key) {
+            return Found::Passed;
+        }
+        self.tries += 1;
+        if self.tries == TRIAL {
+            self.pause = if self.hits < TRIAL / 8 { PAUSE } else { 0 };
+            (self.tries, self.hits) = (0, 0);
+        }
+        let at = self.key.slot();
+        match self.slots.get(at) {
+            Some(slot) if slot.bytes.get(..usize::from(slot.key)) == Some(self.key.get()) => {
+                self.hits += 1;
+                Found::Known(slot.signature, at)
+            }
+            _ => Found::New(at),
+        }
+    }
+
+    /// Keeps what was found for the text looked up last, in the slot that [`Memo::find`] named.
+    pub(super) fn keep(&mut self, at: usize, template: &[u8], signature: Signature) {
+        let (key, len) = (self.key.get(), self.key.len);
+        // A digit in a template is a part of the text that another text with the same key need not have.
+        if len > MAX_KEY_BYTES || len + template.len() > SLOT_BYTES || template.iter().any(u8::is_ascii_digit) {
+            return;
+        }
+        if self.slots.is_empty() {
+            self.slots = vec![EMPTY; SLOTS];
+        }
+        if let Some(slot) = self.slots.get_mut(at) {
+            slot.bytes[..len].copy_from_slice(key);
+            slot.bytes[len..len + template.len()].copy_from_slice(template);
+            (slot.key, slot.template, slot.signature) = (len as u16, template.len() as u16, signature);
+        }
+    }
+
+    /// The template in a slot.
+    pub(super) fn template(&self, at: usize) -> &[u8] {
+        let of = |slot: &'_ Slot| usize::from(slot.key)..usize::from(slot.key) + usize::from(slot.template);
+        self.slots.get(at).and_then(|slot| slot.bytes.get(of(slot))).unwrap_or_default()
+    }
+}
+
+/// Writes the key of a text; false when it has a row too long to tell.
+#[inline]
+#[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "a call of a function for processors with AVX2"))]
+fn write_key(text: &[u8], key: &mut Key) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: a memo is only on where the processor has AVX2, BMI1, BMI2 and LZCNT, and that is all the function asks
+        // for: it has no pointers and no unsafe code.
+        unsafe { super::avx2::write_key(text, key) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (text, key);
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The key, written from its definition.
+    fn key_of(text: &[u8]) -> Option<Vec<u8>> {
+        let (mut key, mut at) = (Vec::new(), 0);
+        let byte = |at: Option<usize>| at.and_then(|at| text.get(at)).copied().unwrap_or(b' ');
+        for row in text.chunk_by(|a, b| is(*a, WORD) == is(*b, WORD)) {
+            let (start, end) = (at, at + row.len());
+            at = end;
+            if is(row[0], WORD) && row.len() >= 64 {
+                return None;
+            }
+            let is_token = row.iter().all(|b| is(*b, HEX) || is(*b, DIGIT)) && row.iter().any(|b| is(*b, DIGIT));
+            let (before, behind) = (byte(start.checked_sub(1)), byte(Some(end)));
+            let is_inside = is(before, MARK) && is(byte(start.checked_sub(2)), WORD);
+            let is_plain = is_inside || is(before, CALM) && !is(behind, SCHEME);
+            let of_digit = |b: u8| if is(b, DIGIT) { b'0' } else { b };
+            let mut made: Vec<u8> = row.iter().map(|b| if is_token { b'0' } else { of_digit(*b) }).collect();
+            if is_token && !is_plain && is(row[0], HEX) {
+                made[0] = if row[0].is_ascii_lowercase() { b'a' } else { b'A' };
+            }
+            if !is(behind, COLON) || !is(row[0], WORD) {
+                made.dedup_by(|a, b| *a == b'0' && *b == b'0');
+            }
+            key.extend(made);
+        }
+        Some(key)
+    }
+
+    #[test]
+    fn keys_are_as_defined() {
+        let mut memo = Memo::default();
+        if !memo.is_on {
+            return eprintln!("SKIPPED keys_are_as_defined: no AVX2");
+        }
+        let mut state = 5u64;
+        let mut draw = |n: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % n
+        };
+        let bytes = b"0189afAFgzGZ_-. :=<[+/\xc3\xff\x00";
+        for _ in 0..30_000 {
+            let (len, word) = (draw(MAX_TEXT_BYTES + 1), 1 + draw(80));
+            let text: Vec<u8> =
+                (0..len).map(|_| bytes[if draw(word) == 0 { 13 + draw(12) } else { draw(12) }]).collect();
+            let is_told = write_key(&text, &mut memo.key);
+            let show = String::from_utf8_lossy;
+            match key_of(&text) {
+                Some(key) => assert!(
+                    is_told && memo.key.get() == key,
+                    "{:?}: {:?} is not {:?}",
+                    show(&text),
+                    show(memo.key.get()),
+                    show(&key)
+                ),
+                None => assert!(!is_told, "{:?}", show(&text)),
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_differ_in_tokens_are_known_and_others_are_not() {
+        let mut signer = super::super::Signer::default();
+        if !signer.memo.is_on {
+            return eprintln!("SKIPPED lines_that_differ_in_tokens_are_known_and_others_are_not: no AVX2");
+        }
+        let mut is_known = |text: &str| {
+            signer.sign_text(text.as_bytes());
+            signer.slot.is_some()
+        };
+        assert!(!is_known("took 12 ms for 3fa9c1de-77 of u17"));
+        assert!(is_known("took 98 ms for 00a9cfd1-12 of u99"));
+        assert!(is_known("took 98765 ms for 0fa9cfd1ef9c7d01-a7 of u1"));
+        assert!(!is_known("took 98 ms for b0a9cfd1-12 of u99"), "a letter first may begin a scheme");
+        assert!(!is_known("took 98 ms for 00a9cfd1-1:2 of u99"));
+        for text in ["x {\"k1\": 2}", "x {\"k2\": 2}", "x {\"k1\": 2}"] {
+            assert!(!is_known(text), "its template has a digit");
+        }
+        assert!(!is_known("") && !is_known(""));
+        let long = "a ".repeat(MAX_TEXT_BYTES);
+        assert!(!is_known(&long) && !is_known(&long));
+    }
+
+    #[test]
+    fn a_memo_that_does_not_pay_pauses() {
+        let mut signer = super::super::Signer::default();
+        if !signer.memo.is_on {
+            return eprintln!("SKIPPED a_memo_that_does_not_pay_pauses: no AVX2");
+        }
+        let word = |n: u32| {
+            format!("word {}", (0..8).map(|i| char::from(b'g' + (n >> (2 * i) & 3) as u8)).collect::<String>())
+        };
+        (0..TRIAL).for_each(|n| {
+            signer.sign_text(word(n).as_bytes());
+        });
+        assert_eq!(signer.memo.pause, PAUSE);
+        (0..PAUSE).for_each(|_| {
+            signer.sign_text(b"word 1");
+        });
+        assert_eq!((signer.memo.pause, signer.slot), (0, None));
+        signer.sign_text(b"word 1");
+        signer.sign_text(b"word 2");
+        assert!(signer.slot.is_some());
+    }
+}
