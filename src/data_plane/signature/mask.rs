@@ -87,7 +87,7 @@ impl Template {
     pub fn write(&mut self, text: &[u8]) {
         #[cfg(target_arch = "x86_64")]
         if self.has_avx2 {
-            // SAFETY: the processor has AVX2, BMI1, BMI2 and LZCNT, and that is all the function asks for: it has no pointers and
+            // SAFETY: the processor has AVX2, BMI1, BMI2, LZCNT and POPCNT, and that is all the function asks for: it has no pointers and
             // no unsafe code.
             return unsafe { super::avx2::write(self, text) };
         }

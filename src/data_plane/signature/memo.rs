@@ -10,6 +10,8 @@ use super::Signature;
 
 /// Longest text that is looked up, in bytes.
 pub(super) const MAX_TEXT_BYTES: usize = 512;
+/// Room for keys, a power of two: an index can be masked instead of checked.
+pub(super) const KEY_ROOM: usize = 1024;
 /// Longest key that is kept, in bytes.
 const MAX_KEY_BYTES: usize = 320;
 /// Texts remembered; a power of two. With their keys and templates 1 MiB a signer.
@@ -78,7 +80,7 @@ pub(super) fn is(byte: u8, class: usize) -> bool {
 /// The key of a text. Blocks are written whole, so there is room for one behind the longest.
 #[derive(Debug)]
 pub(super) struct Key {
-    pub(super) bytes: [u8; MAX_TEXT_BYTES + 64],
+    pub(super) bytes: [u8; KEY_ROOM + 64],
     pub(super) len: usize,
 }
 
@@ -143,7 +145,7 @@ impl Default for Memo {
         let is_on = super::avx2::is_available();
         #[cfg(not(target_arch = "x86_64"))]
         let is_on = false;
-        let key = Key { bytes: [0; MAX_TEXT_BYTES + 64], len: 0 };
+        let key = Key { bytes: [0; KEY_ROOM + 64], len: 0 };
         Memo { key, slots: Vec::new(), tries: 0, hits: 0, pause: 0, is_on }
     }
 }
@@ -204,7 +206,7 @@ impl Memo {
 fn write_key(text: &[u8], key: &mut Key) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        // SAFETY: a memo is only on where the processor has AVX2, BMI1, BMI2 and LZCNT, and that is all the function asks
+        // SAFETY: a memo is only on where the processor has AVX2, BMI1, BMI2, LZCNT and POPCNT, which is all the function asks
         // for: it has no pointers and no unsafe code.
         unsafe { super::avx2::write_key(text, key) }
     }
