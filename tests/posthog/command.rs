@@ -165,7 +165,7 @@ async fn a_first_policy_comes_from_a_history_and_the_gateway_saves_what_it_promi
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_leaves_no_logs_behind_but_where_they_were_asked_for() {
     for signal in ["-INT", "-TERM"] {
-        let posthog = posthog(day(60_000)).await;
+        let posthog = posthog(day(30_000)).await;
         posthog.read_side(|read| {
             read.faults = ReadFaults { slow: 1.0, slow_by: Duration::from_millis(5), ..ReadFaults::default() };
         });
