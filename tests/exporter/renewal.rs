@@ -86,8 +86,7 @@ async fn a_renewed_token_is_sent_and_a_broken_one_is_not() {
     let (fake, file, clock) = (fake().await, tempfile::NamedTempFile::new().unwrap(), Clock::manual(0));
     std::fs::write(file.path(), "phc_one\n").unwrap();
     let exporter = Exporter::start("posthog", &with_token_file(&fake, file.path()), clock.clone(), 1).unwrap();
-    let mut sent = 0;
-    for (content, later, token) in [
+    let steps = [
         (None, Duration::ZERO, "phc_one"),
         (Some("phc_two"), SECOND - Duration::from_nanos(1), "phc_one"),
         (None, Duration::from_nanos(1), "phc_two"),
@@ -95,12 +94,12 @@ async fn a_renewed_token_is_sent_and_a_broken_one_is_not() {
         (Some("phx_personal"), SECOND, "phc_two"),
         (Some("phc_\u{1}"), SECOND, "phc_two"),
         (Some(" phc_three \n\n"), SECOND, "phc_three"),
-    ] {
+    ];
+    for (sent, (content, later, token)) in (1u32..).zip(steps) {
         content.iter().for_each(|text| std::fs::write(file.path(), text).unwrap());
         clock.advance(later);
         // The client's own token is not passed on.
-        submit(&exporter, sent..sent + 1, Some("phc_client"));
-        sent += 1;
+        submit(&exporter, sent - 1..sent, Some("phc_client"));
         until(&exporter, "the record", |stats| stats.sent == u64::from(sent)).await;
         assert_eq!(fake.rows().last().unwrap().token, token, "{content:?}");
     }
