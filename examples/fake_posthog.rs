@@ -1,13 +1,15 @@
 //! `cargo run --example fake_posthog`: the stand-in for PostHog's Logs, by hand.
 //!
 //! Purpose: try `lipservice run`, `analyze --from posthog`, `generate --from posthog` and scripts without an account.
-//! Promises: loopback only; holds a day of made-up traffic at the start; keeps rows in memory until Ctrl-C.
+//! Promises: loopback only; holds a day of made-up traffic at the start, the same for the same seed, count and end; keeps
+//! rows in memory until Ctrl-C.
 //! Never: is PostHog. It is a MODEL written from its public source as of September 2026, never compared with PostHog Cloud;
 //! `tests/support/fake_posthog` says what it does and what it leaves out.
 
 use std::time::Duration;
 
 use clap::Parser;
+use lipservice::data_plane::policy::parse_timestamp;
 
 #[path = "support/encode.rs"]
 #[expect(dead_code, reason = "requests are for what sends")]
@@ -32,9 +34,12 @@ struct Args {
     /// Port on 127.0.0.1; 0 takes a free one.
     #[arg(long, default_value_t = 8010)]
     port: u16,
-    /// Rows that are there from the start, spread over the last day.
+    /// Rows that are there from the start, spread over the day before the end.
     #[arg(long, default_value_t = 50_000)]
     rows: u64,
+    /// When that day ends, such as 2026-11-22T18:00:00Z; now when left out. Read it with the same --until.
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    end: Option<u64>,
     /// Of those, rows that appear only while others are read.
     #[arg(long, default_value_t = 0)]
     late: u64,
@@ -67,11 +72,15 @@ struct Args {
     slow_ms: u64,
 }
 
+fn time(text: &str) -> Result<u64, String> {
+    parse_timestamp(text).ok_or_else(|| "write a time with its offset, such as 2026-11-22T18:00:00Z".into())
+}
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let posthog = FakePostHog::start_on(args.port).await?;
-    let mut rows = history::rows(args.seed, args.rows, history::now());
+    let mut rows = history::rows(args.seed, args.rows, args.end.unwrap_or_else(history::now));
     let late = rows.split_off(rows.len().saturating_sub(args.late as usize));
     posthog.add_rows(rows);
     posthog.read_side(|read| {

@@ -40,6 +40,7 @@ use crate::data_plane::receiver::{Authenticators, Bound, OtlpReceiver, ReceiverE
 use crate::data_plane::reservoir::Reservoir;
 use crate::data_plane::sampler::config::SamplerConfig;
 use crate::data_plane::window::PatternTable;
+use crate::reread::Renewable;
 use crate::shutdown::Shutdown;
 use crate::telemetry::memory_limiter::{self, MemoryLimiter};
 use crate::telemetry::metrics::Sources;
@@ -109,13 +110,17 @@ pub enum StartError {
 /// Why a reload was refused.
 pub type ReloadError = StartError;
 
+/// Certificates and tokens that are renewed with their files.
+type Files = Vec<Arc<dyn Renewable>>;
+
 struct RunningReceiver {
     name: String,
     config: OtlpReceiverConfig,
     authenticators: Vec<(String, BearerTokenAuthConfig)>,
-    grpc_addr: Option<SocketAddr>,
-    http_addr: Option<SocketAddr>,
+    /// gRPC's and HTTP's.
+    addrs: (Option<SocketAddr>, Option<SocketAddr>),
     stats: Arc<ReceiverStats>,
+    files: Files,
     stop: Shutdown,
     task: JoinHandle<Result<(), ReceiverError>>,
 }
@@ -160,7 +165,7 @@ impl Gateway {
         let metrics = listen("service.telemetry.metrics.address", config.telemetry.metrics.address.as_deref()).await?;
         let health_endpoint = config.health.as_ref().map(|health| health.endpoint.as_str());
         let health_listener = listen("extensions.health_check.endpoint", health_endpoint).await?;
-        let bound = bind_all(&config)?;
+        let bound = bind_all(&config, &clock)?;
         let exporters = start_exporters(&config.logs_exporters, &[], &clock)?;
         let forwarders = Forwarders::new(&config, &clock)?;
         let limiter = Arc::new(MemoryLimiter::new(config.memory_limiter.as_ref()));
@@ -226,12 +231,12 @@ impl Gateway {
 
     /// Where receivers listen for gRPC, in the order of the configuration.
     pub fn grpc_addrs(&self) -> Vec<SocketAddr> {
-        self.receivers.iter().filter_map(|receiver| receiver.grpc_addr).collect()
+        self.receivers.iter().filter_map(|receiver| receiver.addrs.0).collect()
     }
 
     /// Where receivers listen for HTTP, in the order of the configuration.
     pub fn http_addrs(&self) -> Vec<SocketAddr> {
-        self.receivers.iter().filter_map(|receiver| receiver.http_addr).collect()
+        self.receivers.iter().filter_map(|receiver| receiver.addrs.1).collect()
     }
 
     /// Where the API listens, if it does.
@@ -322,13 +327,13 @@ impl Gateway {
     /// Starts to serve a receiver that is bound.
     fn serve(&mut self, name: String, config: OtlpReceiverConfig, bound: Bound) {
         let stop = Shutdown::new();
-        let (grpc_addr, http_addr, stats) = (bound.grpc_addr(), bound.http_addr(), bound.stats());
+        let (addrs, stats, files) = ((bound.grpc_addr(), bound.http_addr()), bound.stats(), bound.files());
         let consumer = Arc::clone(&self.pipeline);
         let drain_timeout = self.config.shutdown_timeout.0;
         let task = tokio::spawn(bound.serve(consumer, stop.clone(), drain_timeout));
-        tracing::info!(receiver = name, grpc = ?grpc_addr, http = ?http_addr, "listening");
+        tracing::info!(receiver = name, grpc = ?addrs.0, http = ?addrs.1, "listening");
         let authenticators = authenticators_of(&self.config, &config);
-        self.receivers.push(RunningReceiver { name, config, authenticators, grpc_addr, http_addr, stats, stop, task });
+        self.receivers.push(RunningReceiver { name, config, authenticators, addrs, stats, files, stop, task });
     }
 
     /// Starts the policy watch and the timers of summaries, anomalies and eviction.
@@ -373,6 +378,7 @@ impl Gateway {
         sources
             .extend(self.exporters.iter().map(|running| Arc::new(running.exporter.clone()) as Arc<dyn MetricSource>));
         sources.extend(forwarders.sources());
+        sources.extend(self.files().chain(forwarders.files()).map(|files| files as Arc<dyn MetricSource>));
         sources.extend(self.reservoir.iter().map(|reservoir| Arc::clone(reservoir) as Arc<dyn MetricSource>));
         sources.extend(self.control.sources());
         self.sources.replace(sources, Some(Arc::clone(&self.pipeline) as Arc<dyn PatternSource>));
@@ -401,18 +407,18 @@ fn wiring(
     }
 }
 
-fn bind_all(config: &Config) -> Result<Vec<(String, OtlpReceiverConfig, Bound)>, StartError> {
+fn bind_all(config: &Config, clock: &Clock) -> Result<Vec<(String, OtlpReceiverConfig, Bound)>, StartError> {
     let mut bound = Vec::new();
     for (name, receiver) in &config.receivers {
-        bound.push((name.clone(), receiver.clone(), bind(config, name, receiver)?));
+        bound.push((name.clone(), receiver.clone(), bind(config, name, receiver, clock)?));
     }
     Ok(bound)
 }
 
-fn bind(config: &Config, name: &str, receiver: &OtlpReceiverConfig) -> Result<Bound, StartError> {
+fn bind(config: &Config, name: &str, receiver: &OtlpReceiverConfig, clock: &Clock) -> Result<Bound, StartError> {
     let used = authenticators_of(config, receiver);
-    let auth = Authenticators::new(used.iter().map(|(name, auth)| (name.as_str(), auth)))?;
-    Ok(OtlpReceiver::bind(name, receiver, auth)?)
+    let auth = Authenticators::new(used.iter().map(|(name, auth)| (name.as_str(), auth)), clock)?;
+    Ok(OtlpReceiver::bind(name, receiver, auth, clock)?)
 }
 
 /// The authenticators a receiver names.

@@ -1,7 +1,7 @@
 //! A day of the shop's logs as PostHog holds them.
 //!
-//! Purpose: a history of any size for the stand-in, of the demo's traffic. Promises: equal seeds and counts give equal rows
-//! but for their ids; times lie in the 23 hours before `end`, in order, busier in the evening.
+//! Purpose: a history of any size for the stand-in, of the demo's traffic. Promises: equal seeds, counts and ends give
+//! equal rows, ids included; times lie in the 23 hours before `end`, in order, busier in the evening.
 //! Never: sends anything.
 
 use std::collections::BTreeMap;
@@ -40,14 +40,15 @@ pub fn rows(seed: u64, count: u64, end: u64) -> Vec<Row> {
             let share = (rows.len() as f64 / count as f64).sqrt();
             let ago = (DAY_SECONDS - 3_600) as f64 * (1.0 - share) + 60.0;
             let time = (end - (ago * SECOND as f64) as u64) / 1_000 * 1_000;
-            rows.push(row(event, time, &resources));
+            let id = Row::id_of(seed.wrapping_add(1), rows.len() as u64);
+            rows.push(row(id, event, time, &resources));
         }
         second += 1;
     }
     rows
 }
 
-fn row(event: super::traffic::Event, time: u64, resources: &[Arc<BTreeMap<String, String>>]) -> Row {
+fn row(id: u128, event: super::traffic::Event, time: u64, resources: &[Arc<BTreeMap<String, String>>]) -> Row {
     let service = TEMPLATES[event.template].service;
     // Three of ten: the rows stay in memory.
     let few = event.attributes.iter().filter(|(key, _)| matches!(*key, "url.path" | "duration_ms" | "user.id"));
@@ -67,7 +68,7 @@ fn row(event: super::traffic::Event, time: u64, resources: &[Arc<BTreeMap<String
         false => "0".repeat(2 * len),
     };
     Row {
-        id: Row::new_id(),
+        id,
         observed_time_unix_nano: time + SECOND,
         sent_time_unix_nano: time,
         time_unix_nano: time,

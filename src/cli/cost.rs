@@ -25,9 +25,12 @@ use super::simulate::ReplayArgs;
 pub struct Args {
     #[command(flatten)]
     server: ServerArgs,
-    /// Recorded traffic instead of a control plane: lines of text, OTLP JSON (one request a line) or OTLP protobuf.
+    /// Recorded traffic instead of a control plane: lines of text, CSV (with --body-column), OTLP JSON or protobuf.
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
+    /// Read FILE as CSV with a header and take the messages from this column.
+    #[arg(long, value_name = "NAME", requires = "input")]
+    body_column: Option<String>,
     /// With --input: `service.name` of lines of text.
     #[arg(long, value_name = "NAME", requires = "input")]
     service: Option<String>,
@@ -80,6 +83,7 @@ impl Args {
     /// The file as the other commands read it, with their defaults.
     fn traffic(&self, input: &Path) -> anyhow::Result<Traffic> {
         let mut given: Vec<OsString> = vec!["--input".into(), input.into()];
+        given.extend(self.body_column.iter().flat_map(|name| ["--body-column".into(), name.into()]));
         given.extend(self.service.iter().flat_map(|name| ["--service".into(), name.into()]));
         given
             .extend(self.records_per_second.iter().flat_map(|n| ["--records-per-second".into(), n.to_string().into()]));

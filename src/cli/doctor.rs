@@ -21,6 +21,7 @@ use crate::config::{Config, check_files};
 use crate::control_plane::posthog::{Client, Marked, ReadApi, ReadConfig, SystemTimer, holds};
 use crate::data_plane::exporter::config::{ClientTlsConfig, ExporterConfig};
 use crate::data_plane::exporter::logs_url;
+use crate::reread;
 use crate::units::{Period, Secret};
 use findings::{Findings, Status};
 
@@ -72,6 +73,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     if let Some(mut config) = configuration(&args.config, &mut findings) {
         add_environment(&mut config.posthog);
+        read_token_files(&mut config);
         hide_secrets(&config, client_token.as_deref(), &mut findings);
         let doctor = Doctor { config: &config, args: &args, client_token: client_token.as_deref() };
         block_on(async {
@@ -116,6 +118,17 @@ fn add_environment(reading: &mut ReadConfig) {
     }
     reading.max_attempts = reading.max_attempts.min(ATTEMPTS);
     reading.timeout = reading.timeout.min(TIMEOUT);
+}
+
+/// A file's token stands for one that is written down. One that cannot be read was found with the configuration.
+fn read_token_files(config: &mut Config) {
+    for (_, exporter) in &mut config.logs_exporters {
+        if let ExporterConfig::PostHog(config) = exporter
+            && let Some(bytes) = config.token_file.as_ref().and_then(|file| reread::read(file).ok())
+        {
+            config.token = Some(Secret::new(String::from_utf8_lossy(&bytes).trim()));
+        }
+    }
 }
 
 fn hide_secrets(config: &Config, client_token: Option<&str>, findings: &mut Findings) {
@@ -220,7 +233,9 @@ impl Doctor<'_> {
     fn token(&self, findings: &mut Findings, path: &str, exporter: &ExporterConfig) -> bool {
         let ExporterConfig::PostHog(config) = exporter else { return true };
         let (subject, token) = match (&config.token, self.client_token) {
+            (Some(token), _) if config.token_file.is_some() => (format!("{path}.token_file"), token.expose()),
             (Some(token), _) => (format!("{path}.token"), token.expose()),
+            (None, _) if config.token_file.is_some() => return false,
             (None, Some(token)) => ("--token-file".to_owned(), token),
             (None, None) => {
                 let says = "not checked: each client's own token is passed on; give one with --token-file to send a record with";

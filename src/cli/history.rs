@@ -2,20 +2,24 @@
 //!
 //! Purpose: the arguments, the fetch with its progress bar, and what was read, for `analyze`, `simulate` and `generate`.
 //! Promises: with `--checkpoint` a fetch that was stopped goes on, and one that is done is not repeated; without it nothing is
-//! left behind. What is a sample, or shortened, is said.
+//! left behind, also after Ctrl-C. What is a sample, or shortened, is said.
 //! Never: sends anything to be stored; shows the key.
 
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::{HumanCount, ProgressBar, ProgressStyle};
+use tokio::runtime::Builder;
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::clock::UnixNanos;
 use crate::config;
 use crate::control_plane::insights::Sample;
 use crate::control_plane::posthog::{Client, Fetch, History, Progress, ReadApi, ReadConfig, Stage, SystemTimer, utc};
+use crate::data_plane::policy::parse_timestamp;
 use crate::units::{Period, Secret};
 
 /// Steps of the progress bar.
@@ -28,34 +32,43 @@ pub enum Origin {
     Posthog,
 }
 
+/// Above these arguments in `--help`. Of each argument, because a heading of all would also stand above those that follow.
+const HEADING: &str = "Reading PostHog";
+
 /// Arguments of commands that can read PostHog.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Reading PostHog")]
 pub struct HistoryArgs {
     /// Read logs from there instead of a file.
-    #[arg(long, value_enum, required_unless_present = "input", conflicts_with = "input")]
+    #[arg(long, help_heading = HEADING, value_enum, conflicts_with = "input")]
     pub from: Option<Origin>,
     /// How far back.
-    #[arg(long, value_name = "PERIOD", default_value = "24h")]
+    #[arg(long, help_heading = HEADING, value_name = "PERIOD", default_value = "24h")]
     since: Period,
+    /// From when back, such as 2026-11-22T18:00:00Z; now when left out.
+    #[arg(long, help_heading = HEADING, value_name = "TIME", value_parser = time)]
+    until: Option<UnixNanos>,
     /// Rows at most. Of a larger history `analyze` takes a sample, the others the latest stretch.
-    #[arg(long, value_name = "N", default_value = "2000000", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, help_heading = HEADING, value_name = "N", default_value = "2000000", value_parser = clap::value_parser!(u64).range(1..))]
     max_rows: u64,
     /// Keep what was fetched in this directory: a fetch that was stopped goes on, one that is done is not repeated.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, help_heading = HEADING, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
     /// us, eu, or the URL of your own PostHog.
-    #[arg(long, value_name = "HOST", env = "POSTHOG_HOST")]
+    #[arg(long, help_heading = HEADING, value_name = "HOST", env = "POSTHOG_HOST")]
     posthog_host: Option<String>,
     /// Number of the project.
-    #[arg(long, value_name = "N", env = "POSTHOG_PROJECT_ID")]
+    #[arg(long, help_heading = HEADING, value_name = "N", env = "POSTHOG_PROJECT_ID")]
     posthog_project: Option<u64>,
     /// File with the personal API key; else the variable POSTHOG_PERSONAL_API_KEY is read.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = HEADING, value_name = "FILE")]
     posthog_key_file: Option<String>,
     /// Which API.
-    #[arg(long, value_enum)]
+    #[arg(long, help_heading = HEADING, value_enum)]
     posthog_api: Option<ReadApi>,
+}
+
+fn time(text: &str) -> Result<UnixNanos, String> {
+    parse_timestamp(text).ok_or_else(|| "write a time with its offset, such as 2026-11-22T18:00:00Z".into())
 }
 
 /// A history, with its directory.
@@ -94,6 +107,9 @@ impl HistoryArgs {
     /// # Errors
     /// One sentence that says what to do.
     pub fn fetch(&self, file: Option<&PathBuf>, services: &[String], is_sample: bool) -> anyhow::Result<Fetched> {
+        if self.from.is_none() {
+            anyhow::bail!("there is nothing to read: name a file with --input, or read PostHog with --from posthog");
+        }
         let settings = self.settings(file)?;
         let (directory, kept) = match &self.checkpoint {
             Some(directory) => (directory.clone(), None),
@@ -102,10 +118,12 @@ impl HistoryArgs {
                 (temporary.path().to_owned(), Some(temporary))
             }
         };
+        on_signal(&directory, self.checkpoint.is_some()).context("signals cannot be caught")?;
         let fetch = Fetch {
             directory,
             api: settings.api,
             since: self.since.0.max(Duration::from_secs(1)),
+            until: self.until,
             services: services.to_vec(),
             max_rows: self.max_rows,
             is_sample,
@@ -119,7 +137,7 @@ impl HistoryArgs {
             }
         };
         let client = Client::new(&settings, Arc::new(SystemTimer))?.with_notice(Arc::new(notice));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let fetched = runtime.block_on(fetch.run(&client, &mut |progress| show(&bar, progress)));
         bar.finish_and_clear();
         let history = fetched.map_err(|error| match &self.checkpoint {
@@ -128,6 +146,36 @@ impl HistoryArgs {
         })?;
         Ok(Fetched { history, _directory: kept })
     }
+}
+
+/// Ends the process with status 130 on Ctrl-C or SIGTERM, from now on. Destructors do not run then, so the logs in a directory
+/// that is not kept are removed here.
+fn on_signal(directory: &Path, is_kept: bool) -> std::io::Result<()> {
+    let directory = directory.to_owned();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let entered = runtime.enter();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    drop(entered);
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        });
+        if is_kept {
+            let kept = directory.display();
+            eprintln!(
+                "\nlipservice: interrupted; what was read stays in {kept}, and the same command goes on from there"
+            );
+        } else {
+            // What is being written meanwhile may come in between.
+            let _ = (0..100).find(|_| std::fs::remove_dir_all(&directory).is_ok());
+            eprintln!("\nlipservice: interrupted");
+        }
+        std::process::exit(130);
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait).map(drop)
 }
 
 fn bar() -> ProgressBar {

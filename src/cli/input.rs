@@ -2,7 +2,7 @@
 //!
 //! Purpose: hand out every message in order with its signature and template, whatever the input looks like.
 //! Promises: memory is bounded by the longest message that is read ([`MAX_LINE_BYTES`], for OTLP JSON
-//! [`MAX_REQUEST_BYTES`]), however long the input; what is wrong with an input is said in one sentence with its line.
+//! [`MAX_DOCUMENT_BYTES`]), however long the input; what is wrong with an input is said in one sentence with its line.
 //! Never: keeps messages.
 
 use std::io::{self, BufRead, Read};
@@ -10,22 +10,16 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
-use csv_core::{ReadFieldResult, Reader};
 
+use super::content::{Content, Documents, HEAD_BYTES, MAX_DOCUMENT_BYTES, content_of};
+use super::csv::Column;
 use crate::clock::UnixNanos;
 use crate::data_plane::signature::{Signature, Signer, text};
-use crate::data_plane::view::{LogIndex, json};
+use crate::data_plane::view::LogIndex;
 use crate::data_plane::window::Band;
 
 /// Bytes of a message that are read; what follows is skipped. As many as a JSON body is read for.
 pub const MAX_LINE_BYTES: usize = 16_384;
-/// Longest line of OTLP JSON.
-pub const MAX_REQUEST_BYTES: usize = 64 << 20;
-/// Columns of a CSV at most.
-const MAX_COLUMNS: usize = 10_000;
-/// The word that tells OTLP JSON from a log line that is JSON, and how far it is looked for.
-const OTLP_KEYS: [&[u8]; 2] = [b"\"resourceLogs\"", b"\"resource_logs\""];
-const OTLP_KEY_WITHIN: usize = 256;
 
 /// One message.
 #[derive(Debug)]
@@ -72,11 +66,31 @@ pub fn for_each(
     if let Some(column) = column {
         return csv(input, column, &mut signing);
     }
-    let start = input.fill_buf().context("reading the input")?;
-    let head = &start[..start.len().min(OTLP_KEY_WITHIN)];
-    let is_otlp = head.trim_ascii_start().starts_with(b"{")
-        && OTLP_KEYS.iter().any(|key| head.windows(key.len()).any(|window| window == *key));
-    if is_otlp { otlp(input, &mut signing) } else { lines(input, &mut signing) }
+    let head = head(&mut input).context("reading the input")?;
+    let content = content_of(&head, Path::new(""));
+    let input = io::Cursor::new(head).chain(input);
+    match content {
+        Content::OtlpJson => otlp(input, &mut signing),
+        Content::OtlpProto => bail!(
+            "this is OTLP protobuf, which is not read here; `lipservice simulate` and `lipservice generate` read it"
+        ),
+        Content::Auto | Content::Text => lines(input, &mut signing),
+    }
+}
+
+/// The first bytes: as many as there are at once, but a whole line at least.
+fn head(input: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut head = Vec::new();
+    while head.len() < HEAD_BYTES && !head.trim_ascii_start().contains(&b'\n') {
+        let buffer = input.fill_buf()?;
+        if buffer.is_empty() {
+            break;
+        }
+        let used = buffer.len().min(HEAD_BYTES - head.len());
+        head.extend_from_slice(&buffer[..used]);
+        input.consume(used);
+    }
+    Ok(head)
 }
 
 struct Signing<'v> {
@@ -85,6 +99,11 @@ struct Signing<'v> {
 }
 
 impl Signing<'_> {
+    fn request(&mut self, request: &[u8], index: &mut LogIndex) -> anyhow::Result<()> {
+        index.read(request).context("this is no OTLP")?;
+        self.records(request, index)
+    }
+
     /// Every record of a request.
     fn records(&mut self, request: &[u8], index: &LogIndex) -> anyhow::Result<()> {
         let mut scratch = Vec::new();
@@ -136,20 +155,17 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>, limit: usize) -> io::
 
 fn otlp(mut input: impl BufRead, signing: &mut Signing<'_>) -> anyhow::Result<()> {
     let (mut line, mut number) = (Vec::new(), 0u64);
-    let mut index = LogIndex::default();
-    while let Some(is_cut) = read_line(&mut input, &mut line, MAX_REQUEST_BYTES).context("reading the input")? {
+    let (mut documents, mut index) = (Documents::default(), LogIndex::default());
+    while let Some(is_cut) = read_line(&mut input, &mut line, MAX_DOCUMENT_BYTES).context("reading the input")? {
         number += 1;
         if is_cut {
-            bail!("line {number} is longer than {MAX_REQUEST_BYTES} bytes; write one export request a line");
+            bail!("line {number} is longer than {MAX_DOCUMENT_BYTES} bytes; write one export request a line");
         }
-        if line.trim_ascii().is_empty() {
-            continue;
+        for request in documents.line(&line) {
+            signing.request(&request?, &mut index)?;
         }
-        let request = json::decode(&line).map_err(|error| anyhow::anyhow!("line {number} is no OTLP JSON: {error}"))?;
-        index.read(&request).map_err(|error| anyhow::anyhow!("line {number} is no OTLP JSON: {error}"))?;
-        signing.records(&request, &index)?;
     }
-    Ok(())
+    documents.end().map_or(Ok(()), |request| signing.request(&request?, &mut index))
 }
 
 /// Calls `visit` with every record of OTLP requests.
@@ -170,89 +186,12 @@ pub fn for_each_record(
     Ok(())
 }
 
-/// One field at a time through a buffer of fixed size (RFC 4180; a byte order mark is skipped).
-struct Fields<R> {
-    input: R,
-    reader: Reader,
-    field: Vec<u8>,
-}
-
-/// What follows a field.
-#[derive(PartialEq)]
-enum After {
-    Field,
-    Record,
-    End,
-}
-
-impl<R: BufRead> Fields<R> {
-    /// Reads the next field into `self.field`, at most [`MAX_LINE_BYTES`] of it.
-    fn next(&mut self) -> anyhow::Result<After> {
-        self.field.clear();
-        let mut part = [0u8; 4096];
-        loop {
-            let buffer = self.input.fill_buf().context("reading the input")?;
-            let (result, used, written) = self.reader.read_field(buffer, &mut part);
-            let room = MAX_LINE_BYTES - self.field.len();
-            self.field.extend_from_slice(&part[..written.min(room)]);
-            self.input.consume(used);
-            match result {
-                ReadFieldResult::InputEmpty | ReadFieldResult::OutputFull => {}
-                ReadFieldResult::Field { record_end: false } => return Ok(After::Field),
-                ReadFieldResult::Field { record_end: true } => return Ok(After::Record),
-                ReadFieldResult::End => return Ok(After::End),
-            }
-        }
+fn csv(mut input: impl BufRead, column: &str, signing: &mut Signing<'_>) -> anyhow::Result<()> {
+    let mut column = Column::find(&mut input, column, MAX_LINE_BYTES)?;
+    while let Some(text) = column.next(&mut input)? {
+        signing.text(text)?;
     }
-}
-
-fn csv(input: impl BufRead, column: &str, signing: &mut Signing<'_>) -> anyhow::Result<()> {
-    let mut fields = Fields { input, reader: Reader::new(), field: Vec::new() };
-    let wanted = find_column(&mut fields, column)?;
-    let (mut at, mut record, mut is_found) = (0, 2u64, false);
-    loop {
-        let after = fields.next()?;
-        if after == After::End {
-            return Ok(());
-        }
-        if at == wanted {
-            signing.text(&fields.field)?;
-            is_found = true;
-        }
-        at += 1;
-        if after == After::Record {
-            if !is_found {
-                bail!("record {record} of the CSV has {at} fields; column {column:?} is number {}", wanted + 1);
-            }
-            (at, is_found, record) = (0, false, record + 1);
-        }
-    }
-}
-
-fn find_column<R: BufRead>(fields: &mut Fields<R>, column: &str) -> anyhow::Result<usize> {
-    let mut names = Vec::new();
-    loop {
-        let after = fields.next()?;
-        if after == After::End {
-            break;
-        }
-        let name = fields.field.strip_prefix(b"\xef\xbb\xbf").filter(|_| names.is_empty()).unwrap_or(&fields.field);
-        names.push(String::from_utf8_lossy(name).into_owned());
-        if names.len() > MAX_COLUMNS {
-            bail!("the first line has more than {MAX_COLUMNS} fields; this is no CSV with a header");
-        }
-        if after == After::Record {
-            break;
-        }
-    }
-    match names.iter().position(|name| name == column) {
-        Some(position) => Ok(position),
-        None if names.is_empty() => bail!("the input is empty; a CSV begins with a line of column names"),
-        None => {
-            let known: String = names.join(", ").chars().filter(|c| !c.is_control()).take(300).collect();
-            bail!("the CSV has no column {column:?}; its columns are {known}")
-        }
-    }
+    Ok(())
 }
 
 #[cfg(test)]

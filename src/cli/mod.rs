@@ -6,7 +6,9 @@
 
 mod analyze;
 mod config_args;
+mod content;
 mod cost;
+mod csv;
 mod doctor;
 mod generate;
 mod health;

@@ -48,7 +48,7 @@ enum Stage {
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The log: lines, CSV (with --body-column) or OTLP JSON, one request a line. `-` reads standard input.
+    /// The log: lines, CSV (with --body-column) or OTLP JSON. `-` reads standard input.
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Read FILE as CSV with a header and take the messages from this column.

@@ -1,10 +1,11 @@
-//! Recorded traffic as OTLP requests: lines of text, OTLP JSON lines, OTLP protobuf, or what PostHog holds.
+//! Recorded traffic as OTLP requests: lines of text, a column of CSV, OTLP JSON or protobuf, or what PostHog holds.
 //!
 //! Purpose: what `simulate`, `generate` and `cost` replay, one request at a time.
 //! Promises: memory is bounded by the longest request; the same file gives the same requests; lines without a time are
 //! spread evenly; what cannot be read is said with its line or byte.
 //! Never: guesses a service's name; sends anything.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -12,43 +13,29 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 
+use super::content::{Content, Documents, MAX_DOCUMENT_BYTES, content_of};
+use super::csv::Column;
 use super::history::{Fetched, HistoryArgs};
 use super::send::severity::{guess, leading_time};
 use crate::clock::UnixNanos;
 use crate::data_plane::view::encode::{Header, RESOURCE_ATTRIBUTE, RecordBuilder, resource_logs, string_attribute};
-use crate::data_plane::view::json;
 
 /// Longest line of text; the rest of a longer one is cut off.
 const MAX_LINE_BYTES: usize = 1 << 20;
-/// Longest request: a line of OTLP JSON, or a message of OTLP protobuf.
-const MAX_REQUEST_BYTES: usize = 64 << 20;
 /// Records of one request made of lines.
 const MAX_RECORDS: usize = 512;
-/// Bytes that are looked at to tell what a file holds.
-const HEAD_BYTES: usize = 4_096;
 /// When lines without a time begin: 2026-01-01T00:00:00Z.
 const EPOCH: UnixNanos = 1_767_225_600_000_000_000;
-
-/// What a file holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Content {
-    /// Decided by its first bytes.
-    Auto,
-    /// One record a line.
-    Text,
-    /// One OTLP JSON request a line.
-    OtlpJson,
-    /// One OTLP protobuf request, or many, each after its length in four bytes, most significant first (as the
-    /// collector's file exporter writes them).
-    OtlpProto,
-}
 
 /// Arguments of commands that read recorded traffic.
 #[derive(Clone, Debug, clap::Args)]
 pub struct InputArgs {
-    /// Recorded traffic: lines of text, OTLP JSON (one request a line) or OTLP protobuf.
+    /// Recorded traffic: lines of text, CSV (with --body-column), OTLP JSON or OTLP protobuf.
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
+    /// Read FILE as CSV with a header and take the messages from this column.
+    #[arg(long, value_name = "NAME", requires = "input")]
+    pub body_column: Option<String>,
     /// What the file holds.
     #[arg(long, value_enum, default_value = "auto")]
     pub input_format: Content,
@@ -122,16 +109,23 @@ impl InputArgs {
         let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
         let mut input = BufReader::with_capacity(1 << 18, file);
         let head = input.fill_buf().with_context(|| format!("reading {}", path.display()))?;
-        let content = match self.input_format {
-            Content::Auto => content_of(&head[..head.len().min(HEAD_BYTES)], path),
-            given => given,
+        let content = match (self.input_format, &self.body_column) {
+            (Content::Auto | Content::Text, Some(_)) => Content::Text,
+            (_, Some(_)) => bail!("--body-column is for CSV: leave --input-format out"),
+            (Content::Auto, None) => content_of(head, path),
+            (given, None) => given,
         };
+        let column = self.body_column.as_ref().map(|name| Column::find(&mut input, name, MAX_LINE_BYTES));
+        let column = column.transpose().with_context(|| format!("reading {}", path.display()))?;
         let mut resource = Vec::new();
         let service = self.service.first().map_or("unknown_service", String::as_str);
         string_attribute(&mut resource, RESOURCE_ATTRIBUTE, "service.name", service.as_bytes());
         Ok(Requests {
             input,
             content,
+            column,
+            documents: Documents::default(),
+            ready: VecDeque::new(),
             resource,
             step_ns: 1_000_000_000 / u64::from(self.records_per_second),
             now: EPOCH,
@@ -143,24 +137,15 @@ impl InputArgs {
     }
 }
 
-/// A byte that no text holds means protobuf.
-fn content_of(head: &[u8], path: &Path) -> Content {
-    let binary = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x1b);
-    if head.iter().any(binary) || path.extension().is_some_and(|extension| extension == "pb") {
-        return Content::OtlpProto;
-    }
-    let is_otlp = [&b"\"resourceLogs\""[..], b"\"resource_logs\""];
-    let first = head.trim_ascii_start();
-    if first.starts_with(b"{") && is_otlp.iter().any(|key| memchr::memmem::find(first, key).is_some()) {
-        return Content::OtlpJson;
-    }
-    Content::Text
-}
-
 /// The requests of a file, in order.
 pub struct Requests {
     input: BufReader<File>,
     content: Content,
+    /// Of a CSV.
+    column: Option<Column>,
+    documents: Documents,
+    /// Documents that one line completed.
+    ready: VecDeque<Bytes>,
     resource: Vec<u8>,
     step_ns: u64,
     now: UnixNanos,
@@ -214,7 +199,11 @@ impl Requests {
             self.pending.push(record);
         }
         while self.pending.len() < MAX_RECORDS {
-            let Some(line) = self.line(MAX_LINE_BYTES)? else { break };
+            let line = match &mut self.column {
+                None => self.line(MAX_LINE_BYTES)?,
+                Some(column) => column.next(&mut self.input)?.map(<[u8]>::to_vec),
+            };
+            let Some(line) = line else { break };
             if line.trim_ascii().is_empty() {
                 continue;
             }
@@ -238,14 +227,15 @@ impl Requests {
     }
 
     fn json(&mut self) -> anyhow::Result<Option<Bytes>> {
-        while let Some(line) = self.line(MAX_REQUEST_BYTES)? {
-            if line.trim_ascii().is_empty() {
-                continue;
+        while self.ready.is_empty() {
+            let Some(line) = self.line(MAX_DOCUMENT_BYTES)? else {
+                return Ok(self.documents.end().transpose()?);
+            };
+            for document in self.documents.line(&line) {
+                self.ready.push_back(document?);
             }
-            let request = json::decode(&line);
-            return request.map(|request| Some(request.into())).with_context(|| format!("line {}", self.at));
         }
-        Ok(None)
+        Ok(self.ready.pop_front())
     }
 
     fn proto(&mut self) -> anyhow::Result<Option<Bytes>> {
@@ -258,8 +248,8 @@ impl Requests {
         let mut prefix = [0u8; 4];
         self.input.read_exact(&mut prefix).with_context(|| format!("at byte {}: a length is cut off", self.at))?;
         let len = u32::from_be_bytes(prefix) as usize;
-        if len > MAX_REQUEST_BYTES {
-            bail!("at byte {}: a request of {len} bytes, more than {MAX_REQUEST_BYTES}", self.at);
+        if len > MAX_DOCUMENT_BYTES {
+            bail!("at byte {}: a request of {len} bytes, more than {MAX_DOCUMENT_BYTES}", self.at);
         }
         let mut request = vec![0; len];
         self.input.read_exact(&mut request).with_context(|| format!("at byte {}: a request is cut off", self.at))?;
@@ -269,7 +259,7 @@ impl Requests {
 
     fn rest(&mut self) -> anyhow::Result<Bytes> {
         let mut request = Vec::new();
-        let limit = MAX_REQUEST_BYTES as u64 * 16;
+        let limit = MAX_DOCUMENT_BYTES as u64 * 16;
         self.input.by_ref().take(limit + 1).read_to_end(&mut request).context("reading the input")?;
         if request.len() as u64 > limit {
             bail!("one request of more than {limit} bytes; write several, each after its length");
@@ -300,12 +290,45 @@ mod tests {
     }
 
     fn requests(content: &[u8]) -> Vec<anyhow::Result<Bytes>> {
+        read(content, &[]).unwrap()
+    }
+
+    fn read(content: &[u8], more: &[&str]) -> anyhow::Result<Vec<anyhow::Result<Bytes>>> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(content).unwrap();
         let path = file.path().to_str().unwrap();
-        let args = ["x", "--input", path, "--service", "shop", "--records-per-second", "10"];
+        let args = [&["x", "--input", path, "--service", "shop", "--records-per-second", "10"], more].concat();
         let args = <Command as clap::Parser>::parse_from(args).input;
-        args.traffic(None).unwrap().requests().unwrap().collect()
+        Ok(args.traffic(None).unwrap().requests()?.collect())
+    }
+
+    #[test]
+    fn a_column_of_csv_gives_the_requests_of_its_lines() {
+        let csv = "id,\"the, body\"\r\n1,ERROR \"\"a\"\"\r\n2,\"b, c\"\n3,\n4,\"2026-11-22T21:50:54Z d\ne\"\n";
+        let lines = "ERROR \"\"a\"\"\nb, c\n";
+        let column = ["--body-column", "the, body"];
+        let from_csv: Vec<Bytes> = read(csv.as_bytes(), &column).unwrap().into_iter().map(Result::unwrap).collect();
+        let from_lines: Vec<Bytes> = requests(lines.as_bytes()).into_iter().map(Result::unwrap).collect();
+        assert_eq!(from_csv[0], from_lines[0]);
+        assert_eq!(from_csv.len(), 2, "what has a time of its own is another second");
+        assert!(memchr::memmem::find(&from_csv[1], b"d\ne").is_some(), "a value of two lines is one record");
+        for (content, more, says) in [
+            ("a,b\n1,2\n", vec!["--body-column", "body"], "no column \"body\"; its columns are a, b"),
+            ("", vec!["--body-column", "body"], "the input is empty"),
+            ("body\nx\n", vec!["--body-column", "body", "--input-format", "otlp-json"], "--body-column is for CSV"),
+        ] {
+            let error = read(content.as_bytes(), &more).err().unwrap();
+            assert!(format!("{error:#}").contains(says), "{error:#}");
+        }
+        let cut = read(b"a,body\n1,2\n3\n", &["--body-column", "body"]).unwrap();
+        assert!(format!("{:#}", cut.last().unwrap().as_ref().unwrap_err()).contains("record 3"), "{cut:?}");
+    }
+
+    #[test]
+    fn a_document_over_many_lines_is_one_request() {
+        let text = "{\n \"resourceLogs\": [\n  {\"scopeLogs\": [\n{\"logRecords\": [{}, {}]\n}]}]}\n";
+        assert_eq!(records(&requests(text.as_bytes())), [2]);
+        assert_eq!(records(&requests(text.repeat(2).as_bytes())), [2, 2]);
     }
 
     fn records(requests: &[anyhow::Result<Bytes>]) -> Vec<usize> {

@@ -8,11 +8,13 @@
 mod batch;
 mod client;
 mod pace;
+mod pending;
 pub(super) mod severity;
 mod source;
 
 use std::io::Write;
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -22,20 +24,22 @@ use indicatif::{HumanCount, ProgressBar, ProgressStyle};
 use tokio::io::{AsyncBufRead, BufReader};
 use url::Url;
 
-use self::batch::{Batches, Format, Recipe};
+use self::batch::{Batches, Recipe, TEXT_LIMIT_BYTES};
 use self::client::{Answer, Client, Prepared, Protocol, Target};
 use self::pace::{Backoff, Pace};
 use self::severity::Severity;
+use self::source::Lines;
+use super::content::{Content, content_of};
 use crate::clock::Clock;
 use crate::units::{Period, Secret};
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// File to send, one record a line; `-` is standard input.
+    /// File to send: lines of text, OTLP JSON or OTLP protobuf; `-` is standard input.
     #[arg(long, short, value_name = "PATH")]
     file: String,
-    /// `service.name` of the records. Needed for text; OTLP JSON brings its own.
+    /// `service.name` of the records. Needed for text; OTLP brings its own.
     #[arg(long, short, value_name = "NAME", env = "OTEL_SERVICE_NAME")]
     service: Option<String>,
     /// Where to send. `/v1/logs` is appended where the URL has no path.
@@ -65,9 +69,9 @@ pub struct Args {
     /// Compression of requests.
     #[arg(long, value_enum, default_value = "gzip")]
     compression: Compression,
-    /// What the lines are; decided by the first line without it.
+    /// What the file holds.
     #[arg(long, value_enum, default_value = "auto")]
-    format: Format,
+    format: Content,
     /// Severity of every record: trace, debug, info, warn, error, fatal; `auto` guesses it from each line's start.
     #[arg(long, default_value = "auto", value_parser = severity_rule)]
     severity: SeverityRule,
@@ -125,7 +129,6 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn send(args: Args) -> anyhow::Result<ExitCode> {
-    let recipe = recipe(&args)?;
     let client = Client::new(target(&args)?)?;
     let largest = args.batch as usize;
     let largest = args.rate.map_or(largest, |pace| pace.batch(largest));
@@ -134,7 +137,15 @@ async fn send(args: Args) -> anyhow::Result<ExitCode> {
         path => tokio::fs::File::open(path).await.with_context(|| format!("cannot open {path}"))?,
     };
     let length = file.metadata().await.ok().filter(std::fs::Metadata::is_file).map(|metadata| metadata.len());
-    let batches = Batches::new(BufReader::with_capacity(256 << 10, file), args.format, recipe, largest);
+    let mut lines = Lines::new(BufReader::with_capacity(256 << 10, file), TEXT_LIMIT_BYTES);
+    let content = match args.format {
+        Content::Auto => {
+            let head = lines.head().await.with_context(|| format!("cannot read {}", args.file))?;
+            content_of(head, Path::new(&args.file))
+        }
+        given => given,
+    };
+    let batches = Batches::new(lines, content, recipe(&args, content)?, largest);
     Transfer::new(&args, client, batches, length).run().await
 }
 
@@ -145,12 +156,14 @@ fn pair<'a>(option: &str, text: &'a str) -> anyhow::Result<(&'a str, &'a str)> {
     }
 }
 
-fn recipe(args: &Args) -> anyhow::Result<Recipe> {
-    let service = match (&args.service, args.format) {
+fn recipe(args: &Args, content: Content) -> anyhow::Result<Recipe> {
+    let service = match (&args.service, content) {
         (Some(service), _) => service,
-        (None, Format::OtlpJson) => "",
-        (None, _) => {
-            anyhow::bail!("--service is missing: name the service whose log this is (or set --format otlp-json)")
+        (None, Content::OtlpJson | Content::OtlpProto) => "",
+        (None, Content::Auto | Content::Text) => {
+            anyhow::bail!(
+                "--service is missing: name the service whose log this is (OTLP, which needs none, begins otherwise)"
+            )
         }
     };
     let mut resource = vec![batch::attribute("service.name", service)];
@@ -305,13 +318,19 @@ impl<R: AsyncBufRead + Unpin> Transfer<R> {
             eprintln!("lipservice: {problem}");
         }
         if let Some(problem) = &self.batches.first_problem {
-            eprintln!("lipservice: {} of {} lines are not OTLP JSON; {problem}", counts.unreadable, counts.lines);
+            let what = if self.batches.content() == Content::OtlpProto {
+                "messages are not OTLP"
+            } else {
+                "lines are not OTLP JSON"
+            };
+            eprintln!("lipservice: {} of {} {what}; {problem}", counts.unreadable, counts.lines);
         }
         if counts.cut > 0 {
             eprintln!("lipservice: {} lines were too long and were cut", counts.cut);
         }
         if outcome.stopped {
-            eprintln!("lipservice: stopped at line {} of the input; the rest was not sent", counts.lines);
+            let unit = if self.batches.content() == Content::OtlpProto { "message" } else { "line" };
+            eprintln!("lipservice: stopped at {unit} {} of the input; the rest was not sent", counts.lines);
         }
         if interrupted {
             eprintln!("lipservice: interrupted; {} records were on their way", outcome.in_flight);
@@ -372,9 +391,11 @@ mod tests {
             assert!(format!("{:#}", target(&parse(line)).unwrap_err()).contains(says), "{line}");
         }
         for (line, says) in [("send -f -", "--service"), ("send -f - -s a --attr x", "--attr")] {
-            assert!(format!("{:#}", recipe(&parse(line)).unwrap_err()).contains(says), "{line}");
+            assert!(format!("{:#}", recipe(&parse(line), Content::Text).unwrap_err()).contains(says), "{line}");
         }
-        assert!(recipe(&parse("send -f - --format otlp-json")).is_ok());
+        for content in [Content::OtlpJson, Content::OtlpProto] {
+            assert!(recipe(&parse("send -f -"), content).is_ok());
+        }
         assert!(Line::try_parse_from("send -f - --severity loud".split(' ')).is_err());
     }
 }

@@ -268,6 +268,9 @@ fn posthog(mut check: Checker<'_>, config: &PostHogConfig) {
     if config.token.as_ref().is_some_and(|token| token.expose().trim().is_empty()) {
         check.error("token", "empty", "give the project token, or remove the key to pass the clients' tokens through");
     }
+    if config.token.is_some() && config.token_file.is_some() {
+        check.error("token_file", "given beside token", "keep one of the two");
+    }
     check.period("timeout", config.timeout);
     client_tls(&mut check.below("tls"), &config.tls);
     delivery(&mut check, &config.batch, &config.retry_on_failure, &config.sending_queue);
@@ -297,6 +300,12 @@ fn otlp_http(mut check: Checker<'_>, config: &OtlpHttpConfig) {
         if http::HeaderValue::from_str(value.expose()).is_err() {
             check.error(&key, "a value that no header can have", "printable ASCII in one line");
         }
+        if config.token_file.is_some() && name.eq_ignore_ascii_case("authorization") {
+            check.error("token_file", "given beside headers.Authorization", "keep one of the two");
+        }
+    }
+    if config.token_file.is_some() && config.pass_token {
+        check.error("token_file", "given beside pass_token", "keep one of the two");
     }
     check.period("timeout", config.timeout);
     client_tls(&mut check.below("tls"), &config.tls);
@@ -373,12 +382,14 @@ pub fn check_files(config: &Config) -> Vec<Problem> {
         add(format!("extensions.{id}.filename"), authenticator.filename.as_ref());
     }
     let logs = config.logs_exporters.iter().filter_map(|(id, exporter)| match exporter {
-        ExporterConfig::OtlpHttp(config) => Some((id, &config.tls)),
-        ExporterConfig::PostHog(config) => Some((id, &config.tls)),
+        ExporterConfig::OtlpHttp(config) => Some((id, &config.tls, &config.token_file)),
+        ExporterConfig::PostHog(config) => Some((id, &config.tls, &config.token_file)),
         _ => None,
     });
-    let forwarded = config.traces.iter().chain(&config.metrics).map(|(id, config)| (id, &config.tls));
-    for (id, tls) in logs.chain(forwarded) {
+    let forwarded = config.traces.iter().chain(&config.metrics);
+    let forwarded = forwarded.map(|(id, config)| (id, &config.tls, &config.token_file));
+    for (id, tls, token_file) in logs.chain(forwarded) {
+        add(format!("exporters.{id}.token_file"), token_file.as_ref());
         let path = format!("exporters.{id}.tls");
         add(join(&path, "ca_file"), tls.ca_file.as_ref());
         add(join(&path, "cert_file"), tls.cert_file.as_ref());

@@ -168,13 +168,14 @@ impl Client {
 
 async fn send(request: RequestBuilder) -> Result<Response, ClientError> {
     request.send().await.map_err(|error| {
+        let at = error.url().map(|url| url.origin().ascii_serialization()).unwrap_or_default();
         let error = error.without_url();
         // The client's own words say little; the last cause does.
         let mut cause: &dyn std::error::Error = &error;
         while let Some(next) = cause.source() {
             cause = next;
         }
-        ClientError::Away(cause.to_string())
+        ClientError::Away(format!("{at}: {cause}"))
     })
 }
 

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::data_plane::exporter::{Exporter, ForwardError, ForwardKind, Forwarder, Outgoing, Reservation};
 use crate::data_plane::pipeline::{Destination, Forward, Overload, Room};
 use crate::data_plane::receiver::{Received, Refusal, Reply, Signal};
+use crate::reread::Renewable;
 use crate::telemetry::MetricSource;
 use crate::telemetry::memory_limiter::MemoryLimiter;
 
@@ -69,6 +70,13 @@ impl Forwarders {
     pub(super) fn sources(&self) -> Vec<Arc<dyn MetricSource>> {
         let both = self.traces.iter().chain(&self.metrics);
         both.map(|forwarder| Arc::new(forwarder.clone()) as Arc<dyn MetricSource>).collect()
+    }
+}
+
+impl Forwarders {
+    /// What they made of files.
+    pub(super) fn files(&self) -> impl Iterator<Item = Arc<dyn Renewable>> + '_ {
+        self.traces.iter().chain(&self.metrics).flat_map(Forwarder::files)
     }
 }
 

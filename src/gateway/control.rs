@@ -31,6 +31,7 @@ use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
 use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::Document;
 use crate::data_plane::reservoir::Reservoir;
+use crate::reread::Renewable;
 use crate::shutdown::Shutdown;
 use crate::telemetry::MetricSource;
 
@@ -47,6 +48,8 @@ const TAPPED_AT_ONCE: usize = 5;
 pub(super) struct Control {
     api_addr: Option<SocketAddr>,
     sources: Vec<Arc<dyn MetricSource>>,
+    /// The API's certificate.
+    files: Option<Arc<dyn Renewable>>,
     /// Ends following and reporting.
     feeding: Shutdown,
     feeders: Vec<JoinHandle<()>>,
@@ -83,6 +86,7 @@ impl Control {
         let mut control = Control {
             api_addr: None,
             sources: Vec::new(),
+            files: None,
             feeding: Shutdown::new(),
             feeders: Vec::new(),
             serving: Shutdown::new(),
@@ -114,14 +118,19 @@ impl Control {
         self.sources.iter().cloned()
     }
 
+    /// What is renewed with its files.
+    pub(super) fn files(&self) -> Option<&Arc<dyn Renewable>> {
+        self.files.as_ref()
+    }
+
     async fn serve(&mut self, config: &Config, plane: Plane) -> Result<(), StartError> {
         let control = &config.control;
         let api_config = control.api.clone().unwrap_or_default();
         let store = Store::open(&control.store, plane.clock.clone()).await?;
         let cache = Cache::new(&control.cache)?;
         let mirror = Mirror::with_cache(store.clone(), cache.clone()).await?;
-        let bound = Bound::new(&api_config, mirror.tokens().exist())?;
-        self.api_addr = Some(bound.address());
+        let bound = Bound::new(&api_config, mirror.tokens().exist(), &plane.clock)?;
+        (self.api_addr, self.files) = (Some(bound.address()), bound.files());
         let sampler = config.sampler.clone().unwrap_or_default();
         let local = Arc::clone(&plane.policies);
         let leader = Arc::new(Leader::default());

@@ -2,8 +2,11 @@
 //!
 //! Purpose: replace only what changed; keep windows, books, rate limits and queues.
 //! Promises: new exporters are started before anything old is stopped; whatever fails leaves the running configuration
-//! as it was; a receiver that changed refuses connections for the moment of its replacement, and clients retry.
+//! as it was; a receiver that changed refuses connections for the moment of its replacement, and clients retry;
+//! certificates and tokens of what goes on are read again, and broken ones change nothing.
 //! Never: drops a queued record: a replaced exporter drains in the background and is part of the final report.
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -13,6 +16,7 @@ use super::{
 };
 use crate::config::Config;
 use crate::data_plane::receiver::config::OtlpReceiverConfig;
+use crate::reread::Renewable;
 
 impl Gateway {
     /// Goes over to another configuration.
@@ -47,6 +51,8 @@ impl Gateway {
         self.tasks.retain(|task| !task.is_finished());
         self.start_timers();
         self.show(&forwarders);
+        // What goes on has files that may have changed; what is new has just read its own.
+        self.files().for_each(|files| files.look());
         Ok(())
     }
 
@@ -71,7 +77,7 @@ impl Gateway {
         }
         let mut bound = Vec::new();
         for (name, receiver) in come {
-            match bind(config, &name, &receiver) {
+            match bind(config, &name, &receiver, &self.clock) {
                 Ok(listener) => bound.push((name, receiver, listener)),
                 Err(error) => {
                     drop(bound);
@@ -88,11 +94,18 @@ impl Gateway {
 
     fn restore_receivers(&mut self, config: &Config, gone: Vec<(String, OtlpReceiverConfig)>) {
         for (name, receiver) in gone {
-            match bind(config, &name, &receiver) {
+            match bind(config, &name, &receiver, &self.clock) {
                 Ok(listener) => self.serve(name, receiver, listener),
                 Err(error) => tracing::error!(receiver = name, %error, "a receiver could not be brought back"),
             }
         }
+    }
+
+    /// What is renewed with its files, but for the forwarders'.
+    pub(super) fn files(&self) -> impl Iterator<Item = Arc<dyn Renewable>> + '_ {
+        let receivers = self.receivers.iter().flat_map(|receiver| &receiver.files);
+        let exporters = self.exporters.iter().flat_map(|running| running.exporter.files());
+        receivers.chain(exporters).chain(self.control.files()).cloned()
     }
 
     fn warn_of_what_needs_a_restart(&self, config: &Config) {

@@ -30,6 +30,10 @@ fn exporters() {
                 "posthog: {token: '${env:NOPE}'}",
                 "exporters.posthog.token: the environment variable NOPE is not set (set it, or write ${env:NOPE:-default})",
             ),
+            (
+                "posthog: {token: phc_x, token_file: /token}",
+                "exporters.posthog.token_file: given beside token (keep one of the two)",
+            ),
             ("posthog: {tokn: x}", "exporters.posthog.tokn: unknown key (did you mean \"token\"?)"),
             ("posthgo:", "exporters.posthgo: no exporter is called \"posthgo\" (did you mean \"posthog\"?)"),
             ("otlp_http:", "exporters.otlp_http.endpoint: missing (give the base URL, such as http://collector:4318)"),
@@ -51,6 +55,14 @@ fn delivery() {
     expect(
         &[
             ("headers: {'a b': x}", "exporters.otlp_http.headers.a b: not a header name (letters, digits and - only)"),
+            (
+                "headers: {authorization: x}, token_file: /token",
+                "exporters.otlp_http.token_file: given beside headers.Authorization (keep one of the two)",
+            ),
+            (
+                "pass_token: true, token_file: /token",
+                "exporters.otlp_http.token_file: given beside pass_token (keep one of the two)",
+            ),
             ("tls: {cert_file: x}", "exporters.otlp_http.tls.key_file: missing (a cert_file needs its key_file)"),
             (
                 "sending_queue: {num_consumers: 0}",

@@ -106,7 +106,7 @@ async fn versions_are_looked_at_and_put_in_force() {
     let (code, out, _) = run(&["status", "--server", &url]).await;
     assert!(code == 0 && out.contains("policies 1"), "{out}");
     let (code, _, err) = run(&["status", "--server", "http://127.0.0.1:1"]).await;
-    assert!(code != 0 && err.contains("does not answer"), "{err}");
+    assert!(code != 0 && err.contains("does not answer: http://127.0.0.1:1: "), "{err}");
     server.stop().await;
 }
 

@@ -116,6 +116,26 @@ async fn all_is_well_by_either_api() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_token_in_a_file_is_judged_and_sent_with() {
+    let posthog = FakePostHog::start().await.unwrap();
+    let exporter = format!("posthog: {{host: '{}', token_file: token}}", posthog.url());
+    let desk = Desk::new(&exporter, &reading(&posthog, ""));
+    std::fs::write(desk.path("token"), format!("{TOKEN}\n")).unwrap();
+    let found = desk.run(&[]).await;
+    assert!(found.is_success, "{}", found.text);
+    assert_eq!(found.get("token", "exporters.posthog.token_file").0, "ok");
+    assert_eq!(posthog.rows()[0].token, TOKEN);
+    std::fs::write(desk.path("token"), READER).unwrap();
+    let found = desk.run(&[]).await;
+    assert_eq!(found.get("token", "exporters.posthog.token_file").0, "fail", "{}", found.text);
+    std::fs::remove_file(desk.path("token")).unwrap();
+    let found = desk.run(&[]).await;
+    let (status, says) = found.get("configuration", "config.yaml");
+    assert!(status == "fail" && says.contains("exporters.posthog.token_file: cannot read token"), "{}", found.text);
+    assert!(!found.has("token") && !found.has("record sent"), "{}", found.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_that_are_acknowledged_and_dropped_are_missed() {
     let posthog = FakePostHog::start().await.unwrap();
     posthog.set_mode(Mode::AcceptAndDrop);

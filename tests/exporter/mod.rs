@@ -7,6 +7,7 @@ mod conservation;
 mod delivery;
 mod outputs;
 mod pressure;
+mod renewal;
 mod tls;
 
 use std::sync::Arc;

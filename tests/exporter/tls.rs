@@ -19,13 +19,13 @@ struct Pair {
     key: KeyPair,
 }
 
-struct Pki {
+pub struct Pki {
     ca_pem: String,
     server: Pair,
     client: Pair,
 }
 
-fn pki() -> Pki {
+pub fn pki() -> Pki {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -40,7 +40,7 @@ fn pki() -> Pki {
 }
 
 /// A server that demands a client certificate and answers 200 to everything; returns its port.
-async fn serve(pki: &Pki) -> u16 {
+pub async fn serve(pki: &Pki) -> u16 {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
     let mut roots = rustls::RootCertStore::empty();
@@ -71,7 +71,7 @@ async fn serve(pki: &Pki) -> u16 {
     port
 }
 
-fn tls_files(folder: &Path, pki: &Pki) -> ClientTlsConfig {
+pub fn tls_files(folder: &Path, pki: &Pki) -> ClientTlsConfig {
     let write = |name: &str, text: &str| {
         let path = folder.join(name);
         std::fs::write(&path, text).unwrap();
@@ -81,6 +81,7 @@ fn tls_files(folder: &Path, pki: &Pki) -> ClientTlsConfig {
         ca_file: write("ca.pem", &pki.ca_pem),
         cert_file: write("client.pem", &pki.client.cert_pem),
         key_file: write("client.key", &pki.client.key.serialize_pem()),
+        ..ClientTlsConfig::default()
     }
 }
 
@@ -116,7 +117,10 @@ async fn files_that_are_no_certificates_are_an_error_at_the_start() {
     for (tls, path) in [
         (ClientTlsConfig { ca_file: Some(bad.clone()), ..ClientTlsConfig::default() }, bad.as_str()),
         (ClientTlsConfig { ca_file: Some("/missing.pem".into()), ..ClientTlsConfig::default() }, "/missing.pem"),
-        (ClientTlsConfig { ca_file: None, cert_file: Some(bad.clone()), key_file: Some(bad.clone()) }, bad.as_str()),
+        (
+            ClientTlsConfig { cert_file: Some(bad.clone()), key_file: Some(bad.clone()), ..ClientTlsConfig::default() },
+            bad.as_str(),
+        ),
     ] {
         let config = OtlpHttpConfig { endpoint: "https://localhost:1".into(), tls, ..OtlpHttpConfig::default() };
         let error = Exporter::start("otlp_http", &ExporterConfig::OtlpHttp(config), Clock::System, 1).err();

@@ -1,8 +1,10 @@
 //! Change policies and configuration while records flow.
 
+use std::sync::Arc;
+
 use tokio::time::timeout;
 
-use super::{PATIENCE, Setup, parse, policies, yaml};
+use super::{PATIENCE, Setup, client, parse, policies, start, yaml};
 use crate::support::fake_posthog::{FakePostHog, Mode};
 use crate::support::otlp::{record, request_of};
 
@@ -110,4 +112,36 @@ async fn two_destinations_get_every_record() {
     let report = setup.gateway.shutdown(PATIENCE).await;
     assert!(report.balance(), "{report}");
     assert_eq!((setup.posthog.row_count(), second.row_count()), (2, 2), "{report}");
+}
+
+/// Whether a client that trusts this certificate alone gets through, on a connection of its own.
+async fn lets_in(setup: &Setup, certificate: &str) -> bool {
+    let trusted = reqwest::Certificate::from_pem(certificate.as_bytes()).unwrap();
+    let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]).build().unwrap();
+    let url = format!("https://localhost:{}/v1/logs", setup.gateway.http_addrs()[0].port());
+    client.post(url).send().await.is_ok_and(|answer| answer.status() == 200)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_reads_the_files_of_what_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        made.cert.pem()
+    };
+    let old = write();
+    let posthog = Arc::new(FakePostHog::start().await.unwrap());
+    let path = dir.path().display();
+    let tls = format!("tls: {{cert_file: '{path}/cert.pem', key_file: '{path}/key.pem', reload_interval: 0s}}");
+    let http = "http: {endpoint: '127.0.0.1:0'";
+    let text = yaml(&posthog, "", "").replacen(http, &format!("{http}, {tls}"), 1);
+    let mut setup = Setup { gateway: start(&text).await, posthog, client: client() };
+    let new = write();
+    assert!(lets_in(&setup, &old).await && !lets_in(&setup, &new).await);
+    setup.gateway.reload(parse(&text)).await.unwrap();
+    assert!(lets_in(&setup, &new).await && !lets_in(&setup, &old).await);
+    shows(&setup, "lipservice_file_reloads{setting=\"receivers.otlp.protocols.http.tls\"} 1").await;
+    setup.gateway.shutdown(PATIENCE).await;
 }

@@ -9,7 +9,7 @@ use lipservice::control_plane::posthog::{Checkpoint, SPOOL_FILE, SpoolReader};
 use serde_json::Value;
 
 use super::bill::{billed, config_text};
-use super::{day, history, now, posthog, row, stored};
+use super::{day, history, posthog, row, stored};
 use crate::support::fake_posthog::{Drift, FakePostHog, PROJECT, READER, ReadFaults, Row};
 
 /// Longer than any test needs.
@@ -139,12 +139,15 @@ async fn a_sample_says_so_and_its_intervals_hold_the_truth() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_policy_comes_from_a_history_and_the_gateway_saves_what_it_promised() {
-    let rows = history::rows(5, 12_000, now());
+    // 2025-06-01T18:00:00Z: where windows begin and end is the same in every run.
+    let rows = history::rows(5, 12_000, 1_748_800_800_000_000_000);
     let posthog = posthog(rows.clone()).await;
     // A floor of one record a pattern and minute would be most of so small a history.
     let sampler = "window: {interval: 2h, idle_timeout: 48h}";
     let desk = Desk::new(&posthog, sampler);
-    let output = desk.run(&["generate", "--budget", "40%", "--json", "--output", "policy.yaml"]).await;
+    let wanted =
+        ["generate", "--budget", "40%", "--json", "--output", "policy.yaml", "--until", "2025-06-01T18:00:00Z"];
+    let output = desk.run(&wanted).await;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "{text}");
     assert!(text.contains("12000 rows of "), "{text}");
@@ -157,6 +160,93 @@ async fn a_first_policy_comes_from_a_history_and_the_gateway_saves_what_it_promi
     let policy = format!("{sampler}, policies: ['{}']", desk.path("policy.yaml").display());
     let measured = 1.0 - billed(&rows, &policy).await.unwrap() as f64 / all;
     assert!(measured > 0.3 && (predicted / measured - 1.0).abs() < 0.05, "predicted {predicted}, measured {measured}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_leaves_no_logs_behind_but_where_they_were_asked_for() {
+    for signal in ["-INT", "-TERM"] {
+        let posthog = posthog(day(30_000)).await;
+        posthog.read_side(|read| {
+            read.faults = ReadFaults { slow: 1.0, slow_by: Duration::from_millis(5), ..ReadFaults::default() };
+        });
+        let desk = Desk::new(&posthog, "");
+        let temporary = desk.path("temporary");
+        std::fs::create_dir(&temporary).unwrap();
+        for more in [&[][..], &["--checkpoint", "kept"]] {
+            let arguments = [&["analyze", "--posthog-api", "logs", "--config", "config.yaml"], more].concat();
+            let mut command = desk.command(&arguments);
+            let before = posthog.read_side(|read| read.requests);
+            let child = command.env("TMPDIR", &temporary).spawn().unwrap();
+            let reached = posthog.wait_until(|posthog| posthog.read_side(|read| read.requests) >= before + 10);
+            tokio::time::timeout(PATIENCE, reached).await.unwrap();
+            assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+            let output = tokio::task::spawn_blocking(|| child.wait_with_output().unwrap()).await.unwrap();
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(130), "{said}");
+            assert!(said.contains("lipservice: interrupted"), "{said}");
+            assert_eq!(said.contains("stays in kept, and the same command goes on"), !more.is_empty(), "{said}");
+            assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "logs are left behind");
+            assert_eq!(desk.path("kept").exists(), !more.is_empty());
+        }
+    }
+}
+
+#[test]
+fn help_keeps_the_arguments_apart_and_nothing_to_read_is_said() {
+    for command in ["simulate", "generate", "analyze"] {
+        let run = |arguments: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_lipservice")).arg(command).args(arguments).output().unwrap();
+            String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+        };
+        let help = run(&["--help"]);
+        let (own, reading) = help.split_once("\nReading PostHog:\n").unwrap();
+        for argument in ["--from", "--since", "--until", "--max-rows", "--checkpoint", "--posthog-api"] {
+            assert!(reading.contains(&format!(" {argument} <")) && !own.contains(&format!(" {argument} <")), "{help}");
+        }
+        for argument in ["--input", "--config", "--help"] {
+            assert!(own.contains(&format!(" {argument}")) && !reading.contains(&format!(" {argument} <")), "{help}");
+        }
+        let more = if command == "generate" { &["--budget", "10%"][..] } else { &[] };
+        let said = run(more);
+        assert!(said.contains("name a file with --input, or read PostHog with --from posthog"), "{said}");
+    }
+}
+
+#[test]
+fn a_history_is_its_seed_count_and_end() {
+    let end = 1_748_800_800_000_000_000;
+    let rows = history::rows(5, 500, end);
+    assert_eq!(rows, history::rows(5, 500, end));
+    let ids = |rows: &[Row]| rows.iter().map(|row| row.id).collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(ids(&rows).len(), 500);
+    assert!(ids(&rows).is_disjoint(&ids(&history::rows(6, 500, end))));
+    let moved = history::rows(5, 500, end + 1_000_000_000);
+    assert!(rows.iter().zip(&moved).all(|(a, b)| a.id == b.id && a.time_unix_nano + 1_000_000_000 == b.time_unix_nano));
+    assert!(rows.iter().all(|row| (end - 86_400_000_000_000..end).contains(&row.time_unix_nano)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_history_that_ended_earlier_is_read_up_to_its_end() {
+    let end = 1_748_800_800_000_000_000;
+    let mut rows = history::rows(7, 2_000, end);
+    // Neither what is before the span nor what came after it.
+    for time in [end - 90_000_000_000_000, end, end + 1_000_000_000] {
+        rows.push(Row { id: Row::new_id(), time_unix_nano: time, ..rows[0].clone() });
+    }
+    let posthog = posthog(rows).await;
+    let desk = Desk::new(&posthog, "");
+    for api in ["logs", "hogql"] {
+        let run = async |until: &str| {
+            desk.run(&["analyze", "--format", "json", "--posthog-api", api, "--until", until, "--checkpoint", api])
+                .await
+        };
+        let output = run("2025-06-01T18:00:00Z").await;
+        assert_eq!(json(&output)["messages"], 2_000, "{api}: {}", String::from_utf8_lossy(&output.stderr));
+        let other = String::from_utf8_lossy(&run("2025-06-01T17:00:00Z").await.stderr).into_owned();
+        assert!(other.contains("holds another history") && other.contains("--until"), "{other}");
+        let wrong = String::from_utf8_lossy(&run("yesterday").await.stderr).into_owned();
+        assert!(wrong.contains("write a time with its offset"), "{wrong}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -102,6 +102,7 @@ pub fn wanted(directory: &std::path::Path, api: ReadApi) -> Fetch {
         directory: directory.to_owned(),
         api,
         since: Duration::from_secs(86_400),
+        until: None,
         services: Vec::new(),
         max_rows: 10_000_000,
         is_sample: false,

@@ -1,7 +1,8 @@
 //! Who may send: tokens, gateway authentication, origins.
 
-use lipservice::data_plane::receiver::Authenticators;
+use lipservice::clock::Clock;
 use lipservice::data_plane::receiver::config::{AuthRef, BearerTokenAuthConfig, CorsConfig, OtlpReceiverConfig};
+use lipservice::data_plane::receiver::{Authenticators, OtlpReceiver};
 use lipservice::units::Secret;
 use reqwest::Method;
 use tonic::{Code, Request};
@@ -12,10 +13,10 @@ use super::{config, soon, start, start_with};
 
 fn authenticators() -> Authenticators {
     let config = BearerTokenAuthConfig { tokens: vec![Secret::new("door-key")], ..BearerTokenAuthConfig::default() };
-    Authenticators::new([("bearertokenauth", &config)]).unwrap()
+    Authenticators::new([("bearertokenauth", &config)], &Clock::System).unwrap()
 }
 
-fn with_auth() -> OtlpReceiverConfig {
+pub fn with_auth() -> OtlpReceiverConfig {
     let mut config = config();
     let auth = Some(AuthRef { authenticator: "bearertokenauth".into() });
     config.protocols.grpc.as_mut().unwrap().auth.clone_from(&auth);
@@ -94,7 +95,7 @@ async fn gateway_tokens_open_the_door_and_stay_here() {
 
 #[test]
 fn unknown_authenticators_are_an_error() {
-    let error = lipservice::data_plane::receiver::OtlpReceiver::bind("otlp", &with_auth(), Authenticators::default());
+    let error = OtlpReceiver::bind("otlp", &with_auth(), Authenticators::default(), &Clock::System);
     let message = error.unwrap_err().to_string();
     assert!(message.contains("receivers.otlp.protocols.grpc.auth.authenticator"), "{message}");
     assert!(message.contains("bearertokenauth"), "{message}");

@@ -7,6 +7,7 @@ mod grpc;
 mod http;
 mod limits;
 mod raw;
+mod renewal;
 mod shutdown;
 mod tls;
 
@@ -14,10 +15,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lipservice::clock::Clock;
 use lipservice::data_plane::receiver::config::{GrpcConfig, HttpConfig, OtlpReceiverConfig};
 use lipservice::data_plane::receiver::{
     Authenticators, Consumer, OtlpReceiver, Received, ReceiverStats, Refusal, Reply, Signal, Transport,
 };
+use lipservice::reread::Renewable;
 use lipservice::shutdown::Shutdown;
 use lipservice::telemetry::{MetricSink, MetricSource};
 use parking_lot::Mutex;
@@ -80,6 +83,7 @@ struct Running {
     http: SocketAddr,
     recorder: Arc<Recorder>,
     stats: Arc<ReceiverStats>,
+    files: Vec<Arc<dyn Renewable>>,
     shutdown: Shutdown,
     served: JoinHandle<()>,
 }
@@ -99,14 +103,18 @@ fn start_with(config: &OtlpReceiverConfig, auth: Authenticators) -> Running {
 
 /// Starts with a bound for the drain on shutdown.
 fn start_draining(config: &OtlpReceiverConfig, auth: Authenticators, drain: Duration) -> Running {
-    let bound = OtlpReceiver::bind("otlp", config, auth).expect("binds");
+    start_by(&Clock::System, config, auth, drain)
+}
+
+fn start_by(clock: &Clock, config: &OtlpReceiverConfig, auth: Authenticators, drain: Duration) -> Running {
+    let bound = OtlpReceiver::bind("otlp", config, auth, clock).expect("binds");
     let recorder = Arc::new(Recorder::default());
     let shutdown = Shutdown::new();
     let (grpc, http) = (bound.grpc_addr().expect("grpc"), bound.http_addr().expect("http"));
-    let stats = bound.stats();
+    let (stats, files) = (bound.stats(), bound.files());
     let serving = bound.serve(Arc::clone(&recorder) as Arc<dyn Consumer>, shutdown.clone(), drain);
     let served = tokio::spawn(async move { serving.await.expect("serves") });
-    Running { grpc, http, recorder, stats, shutdown, served }
+    Running { grpc, http, recorder, stats, files, shutdown, served }
 }
 
 fn start() -> Running {
@@ -145,6 +153,7 @@ impl Running {
         }
         let mut sum = Sum(0.0, name, labels);
         self.stats.collect(&mut sum);
+        self.files.iter().for_each(|files| files.collect(&mut sum));
         sum.0
     }
 

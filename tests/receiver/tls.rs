@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use lipservice::clock::Clock;
 use lipservice::data_plane::receiver::config::{OtlpReceiverConfig, TlsConfig};
 use lipservice::data_plane::receiver::{Authenticators, OtlpReceiver};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -13,13 +14,13 @@ use super::{Running, config, soon, start_with};
 use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 
 /// An authority, and what it signed.
-struct Pki {
-    ca: String,
-    server: (String, String),
-    client: (String, String),
+pub struct Pki {
+    pub ca: String,
+    pub server: (String, String),
+    pub client: (String, String),
 }
 
-fn pki() -> Pki {
+pub fn pki() -> Pki {
     let ca_key = KeyPair::generate().unwrap();
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -34,7 +35,7 @@ fn pki() -> Pki {
 }
 
 /// Writes the files and names them in the configuration of both protocols.
-fn with_tls(dir: &Path, pki: &Pki, demand_client: bool) -> OtlpReceiverConfig {
+pub fn with_tls(dir: &Path, pki: &Pki, demand_client: bool) -> OtlpReceiverConfig {
     let file = |name: &str, text: &str| {
         std::fs::write(dir.join(name), text).unwrap();
         dir.join(name).to_string_lossy().into_owned()
@@ -43,6 +44,7 @@ fn with_tls(dir: &Path, pki: &Pki, demand_client: bool) -> OtlpReceiverConfig {
         cert_file: file("server.pem", &pki.server.0),
         key_file: file("server.key", &pki.server.1),
         client_ca_file: demand_client.then(|| file("ca.pem", &pki.ca)),
+        ..TlsConfig::default()
     };
     let mut config = config();
     config.protocols.grpc.as_mut().unwrap().tls = Some(tls.clone());
@@ -50,7 +52,7 @@ fn with_tls(dir: &Path, pki: &Pki, demand_client: bool) -> OtlpReceiverConfig {
     config
 }
 
-fn http_client(pki: &Pki, identity: bool) -> reqwest::Client {
+pub fn http_client(pki: &Pki, identity: bool) -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem(pki.ca.as_bytes()).unwrap();
     let mut builder = reqwest::Client::builder().no_proxy().tls_certs_only([ca]);
@@ -61,12 +63,12 @@ fn http_client(pki: &Pki, identity: bool) -> reqwest::Client {
     builder.build().unwrap()
 }
 
-async fn over_http(running: &Running, client: &reqwest::Client) -> Result<u16, reqwest::Error> {
+pub async fn over_http(running: &Running, client: &reqwest::Client) -> Result<u16, reqwest::Error> {
     let url = format!("https://localhost:{}/v1/logs", running.http.port());
     Ok(soon(client.post(url).send()).await?.status().as_u16())
 }
 
-async fn over_grpc(running: &Running, pki: &Pki, identity: bool) -> bool {
+pub async fn over_grpc(running: &Running, pki: &Pki, identity: bool) -> bool {
     let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(&pki.ca)).domain_name("localhost");
     if identity {
         tls = tls.identity(Identity::from_pem(&pki.client.0, &pki.client.1));
@@ -132,13 +134,14 @@ fn files_that_do_not_serve_are_named() {
             None => std::fs::remove_file(dir.path().join(file)).unwrap(),
             Some(text) => std::fs::write(dir.path().join(file), text).unwrap(),
         }
-        let message = OtlpReceiver::bind("otlp", &config, Authenticators::default()).unwrap_err().to_string();
+        let message =
+            OtlpReceiver::bind("otlp", &config, Authenticators::default(), &Clock::System).unwrap_err().to_string();
         for hint in hints.iter().chain([&path]) {
             assert!(message.contains(hint), "{file}: {message}");
         }
         std::fs::write(dir.path().join(file), whole).unwrap();
     }
-    assert!(OtlpReceiver::bind("otlp", &config, Authenticators::default()).is_ok());
+    assert!(OtlpReceiver::bind("otlp", &config, Authenticators::default(), &Clock::System).is_ok());
 }
 
 #[test]
@@ -147,12 +150,14 @@ fn addresses_that_do_not_serve_are_named() {
     for address in [taken.local_addr().unwrap().to_string(), "nowhere".into(), "127.0.0.1:99999".into()] {
         let mut config = config();
         config.protocols.http.as_mut().unwrap().endpoint.clone_from(&address);
-        let message = OtlpReceiver::bind("otlp/2", &config, Authenticators::default()).unwrap_err().to_string();
+        let message =
+            OtlpReceiver::bind("otlp/2", &config, Authenticators::default(), &Clock::System).unwrap_err().to_string();
         assert!(
             message.contains("receivers.otlp/2.protocols.http.endpoint") && message.contains(&address),
             "{message}"
         );
     }
-    let message = OtlpReceiver::bind("otlp", &OtlpReceiverConfig::default(), Authenticators::default()).unwrap_err();
+    let message = OtlpReceiver::bind("otlp", &OtlpReceiverConfig::default(), Authenticators::default(), &Clock::System)
+        .unwrap_err();
     assert!(message.to_string().contains("protocols.grpc"), "{message}");
 }

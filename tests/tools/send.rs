@@ -13,8 +13,14 @@ use super::sink::{Answer, Sink};
 const LOG: &str = "ERROR first\n\nlevel=warn second\nthird\n2026-11-22T21:50:54Z fourth\nfifth";
 
 fn send(endpoint: &str, more: &[&str]) -> Command {
+    let mut command = send_without_service(endpoint);
+    command.args(["--service", "shop"]).args(more);
+    command
+}
+
+fn send_without_service(endpoint: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lipservice"));
-    command.args(["send", "--file", "-", "--service", "shop", "--endpoint", endpoint, "--batch", "2"]).args(more);
+    command.args(["send", "--file", "-", "--endpoint", endpoint, "--batch", "2"]);
     for name in
         ["OTEL_SERVICE_NAME", "OTEL_EXPORTER_OTLP_ENDPOINT", "LIPSERVICE_SEND_TOKEN", "http_proxy", "HTTP_PROXY"]
     {
@@ -24,12 +30,12 @@ fn send(endpoint: &str, more: &[&str]) -> Command {
     command
 }
 
-async fn output(mut command: Command, input: &str) -> Output {
-    let input = input.to_owned();
+async fn output(mut command: Command, input: impl AsRef<[u8]>) -> Output {
+    let input = input.as_ref().to_vec();
     let run = tokio::task::spawn_blocking(move || {
         let mut child = command.spawn().unwrap();
         // The program may stop reading early; that is for the test to judge by its output.
-        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let _ = child.stdin.take().unwrap().write_all(&input);
         child.wait_with_output().unwrap()
     });
     tokio::time::timeout(Duration::from_secs(60), run).await.unwrap().unwrap()
@@ -178,6 +184,40 @@ async fn otlp_json_lines_are_sent_as_they_are() {
     assert_eq!((record.severity_number, record.trace_id[0], record.trace_id.len()), (17, 1, 16));
     let resource = requests[0].resource_logs[0].resource.as_ref().unwrap();
     assert_eq!(text(resource.attributes[0].value.as_ref().unwrap().value.as_ref().unwrap()), "own");
+}
+
+/// What is OTLP brings its service with it, however it is written; what is text does not.
+#[tokio::test]
+async fn the_kind_of_a_file_is_found_out() {
+    let line = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"service.name","value":{"stringValue":"own"}}]},"scopeLogs":[{"logRecords":[{"body":{"stringValue":"a"}},{"body":{"stringValue":"b"}},{"body":{"stringValue":"c"}}]}]}]}"#;
+    let pretty = serde_json::to_string_pretty(&serde_json::from_str::<serde_json::Value>(line).unwrap()).unwrap();
+    let request = lipservice::data_plane::view::json::decode(line.as_bytes()).unwrap();
+    let framed = [&(request.len() as u32).to_be_bytes()[..], &request].concat();
+    let kinds: [(&str, Vec<u8>); 6] = [
+        ("one line", line.into()),
+        ("lines", format!("{line}\n{line}\n").into()),
+        ("one document", pretty.clone().into()),
+        ("documents", format!("{pretty}\n{pretty}\n").into()),
+        ("protobuf", request),
+        ("protobuf behind lengths", framed.repeat(2)),
+    ];
+    for (kind, input) in kinds {
+        let sink = Sink::start(vec![]).await;
+        let output = output(send_without_service(&sink.http_url()), &input).await;
+        assert!(output.status.success(), "{kind}: {}", stderr(&output));
+        let requests: Vec<_> = sink.seen().into_iter().map(|seen| seen.request).collect();
+        let times = bodies(&requests).len() / 3;
+        assert_eq!(bodies(&requests), ["a", "b", "c"].repeat(times), "{kind}");
+        assert_eq!(times, if kind.ends_with('s') { 2 } else { 1 }, "{kind}");
+        for logs in requests.iter().flat_map(|request| &request.resource_logs) {
+            let service = logs.resource.as_ref().unwrap().attributes[0].value.as_ref().unwrap();
+            assert_eq!(text(service.value.as_ref().unwrap()), "own", "{kind}");
+        }
+        assert!(requests.iter().all(|request| records(std::slice::from_ref(request)).len() <= 2), "{kind}: --batch");
+    }
+    let sink = Sink::start(vec![]).await;
+    let output = output(send_without_service(&sink.http_url()), "a line\n").await;
+    assert!(!output.status.success() && stderr(&output).contains("--service is missing"), "{}", stderr(&output));
 }
 
 #[cfg(unix)]

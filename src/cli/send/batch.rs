@@ -1,43 +1,30 @@
-//! Lines into OTLP requests.
+//! What a file holds into OTLP requests.
 //!
-//! Purpose: collect lines until a batch is full, in records or in bytes, or has waited long enough.
-//! Promises: every line that is not empty is in exactly one batch or counted as unreadable; a batch stays under
-//! gRPC's usual 4 MiB; a slow input is flushed after a second; bodies that are not UTF-8 get replacement characters.
+//! Purpose: collect records until a batch is full, in records or in bytes, or has waited long enough.
+//! Promises: every line that is not empty, and every record of OTLP, is in exactly one batch or counted as unreadable; a
+//! batch of more than one record stays under gRPC's usual 4 MiB, however large the document it came in; slow lines are
+//! flushed after a second; bodies that are not UTF-8 get replacement characters.
 //! Never: drops a line silently.
 
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
-use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use prost::Message;
 use tokio::io::AsyncBufRead;
 
+use super::pending::{BATCH_BYTES, Batch, Pending};
 use super::severity::{self, Severity};
 use super::source::{Line, Lines};
+use crate::cli::content::{Content, Documents, MAX_DOCUMENT_BYTES};
 use crate::clock::Clock;
-use crate::data_plane::view::json;
 
 /// Longest line of text; the rest of a longer one is cut off.
 pub const TEXT_LIMIT_BYTES: usize = 1 << 20;
-/// Longest line of OTLP JSON; a longer one cannot be read.
-pub const JSON_LIMIT_BYTES: usize = 16 << 20;
-/// Text batches are closed at this many bytes of lines: with one more line they stay under 4 MiB.
-const BATCH_BYTES: usize = 2 << 20;
-
-/// What the lines are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// Decided by the first line.
-    Auto,
-    /// One record a line.
-    Text,
-    /// One OTLP JSON request (`{"resourceLogs": …}`) a line.
-    OtlpJson,
-}
 
 /// How a line of text becomes a record.
 #[derive(Debug)]
@@ -55,49 +42,52 @@ pub struct Recipe {
 /// What was read so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReadCounts {
-    /// Lines that were not empty.
+    /// Lines that were not empty; messages of OTLP protobuf.
     pub lines: u64,
     /// Lines that were cut.
     pub cut: u64,
-    /// Lines of OTLP JSON that could not be read.
+    /// What should have been OTLP and could not be read.
     pub unreadable: u64,
-}
-
-/// Some records to send in one request.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Batch {
-    /// The request.
-    pub request: ExportLogsServiceRequest,
-    /// Records in it.
-    pub records: u64,
 }
 
 /// Reads lines and makes batches.
 pub struct Batches<R> {
     lines: Lines<R>,
-    format: Format,
+    content: Content,
     recipe: Recipe,
     largest: usize,
     flush_after: Duration,
+    documents: Documents,
+    pending: Pending,
+    /// Nothing more is read.
+    is_over: bool,
     /// What was read so far.
     pub counts: ReadCounts,
-    /// The first line that could not be read, and why.
+    /// What could not be read first, and why.
     pub first_problem: Option<String>,
 }
 
 impl<R: AsyncBufRead + Unpin> Batches<R> {
-    /// Batches of `largest` records at most.
-    pub fn new(input: R, format: Format, recipe: Recipe, largest: usize) -> Self {
-        let limit = if format == Format::Text { TEXT_LIMIT_BYTES } else { JSON_LIMIT_BYTES };
+    /// Batches of `largest` records at most, of lines that hold `content`.
+    pub fn new(mut lines: Lines<R>, content: Content, recipe: Recipe, largest: usize) -> Self {
+        lines.set_limit(if content == Content::OtlpJson { MAX_DOCUMENT_BYTES } else { TEXT_LIMIT_BYTES });
         Batches {
-            lines: Lines::new(input, limit),
-            format,
+            lines,
+            content,
             recipe,
             largest,
             flush_after: Duration::from_secs(1),
+            documents: Documents::default(),
+            pending: Pending::default(),
+            is_over: false,
             counts: ReadCounts::default(),
             first_problem: None,
         }
+    }
+
+    /// What is read.
+    pub fn content(&self) -> Content {
+        self.content
     }
 
     /// Bytes read so far.
@@ -110,11 +100,29 @@ impl<R: AsyncBufRead + Unpin> Batches<R> {
     /// # Errors
     /// Those of reading.
     pub async fn next_batch(&mut self) -> io::Result<Option<Batch>> {
-        let mut pending = Pending::default();
-        let flush = tokio::time::sleep(Duration::ZERO);
+        loop {
+            match self.content {
+                Content::OtlpProto => self.read_messages().await?,
+                _ => self.read_lines().await?,
+            }
+            let batch = self.pending.batch(self.largest, &self.recipe.resource);
+            // Requests without records are not the end.
+            if batch.is_some() || self.is_over {
+                return Ok(batch);
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_over && self.pending.records() < self.largest && self.pending.bytes < BATCH_BYTES
+    }
+
+    async fn read_lines(&mut self) -> io::Result<()> {
+        let flush = tokio::time::sleep(self.flush_after);
         tokio::pin!(flush);
-        while pending.records() < self.largest && pending.bytes < BATCH_BYTES {
-            let line = if pending.is_empty() {
+        while self.has_room() {
+            let was_empty = self.pending.is_empty();
+            let line = if was_empty {
                 self.lines.next_line().await?
             } else {
                 tokio::select! {
@@ -123,98 +131,98 @@ impl<R: AsyncBufRead + Unpin> Batches<R> {
                     () = &mut flush => break,
                 }
             };
-            let Some(line) = line else { break };
-            if pending.is_empty() {
+            if was_empty {
                 flush.as_mut().reset(tokio::time::Instant::now() + self.flush_after);
             }
-            self.take(line, &mut pending);
+            match line {
+                Some(line) => self.take(&line),
+                None => {
+                    self.is_over = true;
+                    let last = self.documents.end();
+                    last.into_iter().for_each(|document| self.add(document.map_err(|fault| (fault.line, fault.what))));
+                }
+            }
         }
-        Ok(pending.into_batch(&self.recipe.resource))
+        Ok(())
     }
 
-    fn take(&mut self, mut line: Line, pending: &mut Pending) {
+    fn take(&mut self, line: &Line) {
         if line.bytes.iter().all(u8::is_ascii_whitespace) {
+            if self.content == Content::OtlpJson {
+                // For the numbers of lines in what is said.
+                let _nothing = self.documents.line(b"");
+            }
             return;
         }
         self.counts.lines += 1;
-        if self.format == Format::Auto {
-            self.format = detect(&line.bytes);
-            if self.format == Format::Text {
-                self.lines.set_limit(TEXT_LIMIT_BYTES);
-                line.cut |= line.bytes.len() > TEXT_LIMIT_BYTES;
-                line.bytes.truncate(TEXT_LIMIT_BYTES);
-            }
-        }
         self.counts.cut += u64::from(line.cut);
-        pending.bytes += line.bytes.len();
-        if self.format == Format::OtlpJson {
-            self.take_json(&line, pending);
+        if self.content == Content::OtlpJson {
+            for document in self.documents.line(&line.bytes) {
+                self.add(document.map_err(|fault| (fault.line, fault.what)));
+            }
         } else {
-            pending.text.push(self.recipe.record(&line.bytes));
+            self.pending.bytes += line.bytes.len();
+            self.pending.text.push(self.recipe.record(&line.bytes));
         }
     }
 
-    fn take_json(&mut self, line: &Line, pending: &mut Pending) {
-        let parsed =
-            if line.cut { Err(format!("longer than {JSON_LIMIT_BYTES} bytes")) } else { read_json(&line.bytes) };
-        match parsed {
-            Ok(request) => pending.requests.extend(request.resource_logs),
-            Err(problem) => {
+    /// Messages of OTLP protobuf: the whole input, or each after its length.
+    async fn read_messages(&mut self) -> io::Result<()> {
+        let is_framed = self.lines.head().await?.first() != Some(&0x0a);
+        while self.has_room() {
+            let message = if is_framed { self.framed().await? } else { self.whole().await? };
+            let Some(message) = message else {
+                self.is_over = true;
+                break;
+            };
+            // Behind a length that is wrong nothing can be found.
+            self.is_over = !is_framed || message.is_err();
+            self.counts.lines += 1;
+            self.add(message.map_err(|what| (self.counts.lines, what)));
+        }
+        Ok(())
+    }
+
+    async fn framed(&mut self) -> io::Result<Option<Result<Bytes, String>>> {
+        let (mut prefix, mut message) = (Vec::new(), Vec::new());
+        self.lines.read_into(&mut prefix, 4).await?;
+        if prefix.is_empty() {
+            return Ok(None);
+        }
+        let Ok(prefix) = <[u8; 4]>::try_from(prefix) else { return Ok(Some(Err("a length is cut off".into()))) };
+        let len = u32::from_be_bytes(prefix) as usize;
+        if len > MAX_DOCUMENT_BYTES {
+            return Ok(Some(Err(format!("longer than {MAX_DOCUMENT_BYTES} bytes"))));
+        }
+        self.lines.read_into(&mut message, len).await?;
+        Ok(Some(if message.len() < len { Err("cut off".into()) } else { Ok(message.into()) }))
+    }
+
+    async fn whole(&mut self) -> io::Result<Option<Result<Bytes, String>>> {
+        let mut message = Vec::new();
+        self.lines.read_into(&mut message, MAX_DOCUMENT_BYTES + 1).await?;
+        let is_long = message.len() > MAX_DOCUMENT_BYTES;
+        Ok(Some(if is_long { Err(format!("longer than {MAX_DOCUMENT_BYTES} bytes")) } else { Ok(message.into()) }))
+    }
+
+    /// A request in protobuf, or where there should be one and what is there.
+    fn add(&mut self, request: Result<Bytes, (u64, String)>) {
+        let decoded = request.and_then(|request| {
+            let bytes = request.len();
+            let decoded = ExportLogsServiceRequest::decode(request);
+            decoded.map(|request| (request, bytes)).map_err(|error| (self.counts.lines, error.to_string()))
+        });
+        match decoded {
+            Ok((request, bytes)) => {
+                self.pending.bytes += bytes;
+                self.pending.requests.extend(request.resource_logs);
+            }
+            Err((at, what)) => {
                 self.counts.unreadable += 1;
-                self.first_problem.get_or_insert_with(|| format!("line {}: {problem}", self.counts.lines));
+                let unit = if self.content == Content::OtlpProto { "message" } else { "line" };
+                self.first_problem.get_or_insert_with(|| format!("{unit} {at}: {what}"));
             }
         }
-    }
-}
-
-fn read_json(line: &[u8]) -> Result<ExportLogsServiceRequest, String> {
-    let request = json::decode(line).map_err(|error| error.to_string())?;
-    ExportLogsServiceRequest::decode(&*request).map_err(|error| error.to_string())
-}
-
-/// Text unless the line is a JSON object with `resourceLogs`.
-fn detect(line: &[u8]) -> Format {
-    let start = line.trim_ascii_start();
-    let otlp = start.first() == Some(&b'{') && memchr::memmem::find(start, b"\"resourceLogs\"").is_some();
-    if otlp { Format::OtlpJson } else { Format::Text }
-}
-
-#[derive(Default)]
-struct Pending {
-    text: Vec<LogRecord>,
-    requests: Vec<ResourceLogs>,
-    bytes: usize,
-}
-
-impl Pending {
-    fn is_empty(&self) -> bool {
-        self.text.is_empty() && self.requests.is_empty()
-    }
-
-    fn records(&self) -> usize {
-        let nested =
-            self.requests.iter().flat_map(|resource| &resource.scope_logs).map(|scope| scope.log_records.len());
-        self.text.len() + nested.sum::<usize>()
-    }
-
-    fn into_batch(self, resource: &[KeyValue]) -> Option<Batch> {
-        let records = self.records() as u64;
-        let mut resource_logs = self.requests;
-        if !self.text.is_empty() {
-            let scope = InstrumentationScope {
-                name: "lipservice.send".into(),
-                version: env!("CARGO_PKG_VERSION").into(),
-                ..Default::default()
-            };
-            let scope_logs = ScopeLogs { scope: Some(scope), log_records: self.text, ..Default::default() };
-            let resource = Resource { attributes: resource.to_vec(), ..Default::default() };
-            resource_logs.push(ResourceLogs {
-                resource: Some(resource),
-                scope_logs: vec![scope_logs],
-                ..Default::default()
-            });
-        }
-        (!resource_logs.is_empty()).then_some(Batch { request: ExportLogsServiceRequest { resource_logs }, records })
     }
 }
 
@@ -246,25 +254,39 @@ pub fn attribute(key: &str, value: &str) -> KeyValue {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::cli::content::content_of;
+    use crate::data_plane::view::json;
 
     fn recipe() -> Recipe {
         let resource = vec![attribute("service.name", "shop")];
         Recipe { resource, severity: None, parse_time: true, clock: Clock::manual(7) }
     }
 
-    async fn batches(text: &[u8], format: Format, largest: usize) -> (Vec<Batch>, ReadCounts, Option<String>) {
-        let mut batches = Batches::new(text, format, recipe(), largest);
+    async fn open(text: &[u8], content: Content, largest: usize) -> Batches<&[u8]> {
+        let mut lines = Lines::new(text, TEXT_LIMIT_BYTES);
+        let content = match content {
+            Content::Auto => content_of(lines.head().await.unwrap(), Path::new("-")),
+            given => given,
+        };
+        Batches::new(lines, content, recipe(), largest)
+    }
+
+    async fn batches(text: &[u8], content: Content, largest: usize) -> (Vec<Batch>, ReadCounts, Option<String>) {
+        let mut batches = open(text, content, largest).await;
         let mut out = Vec::new();
         while let Some(batch) = batches.next_batch().await.unwrap() {
             out.push(batch);
         }
+        assert_eq!(batches.bytes_read(), text.len() as u64);
         (out, batches.counts, batches.first_problem)
     }
 
     #[tokio::test]
     async fn text_lines_become_records_in_batches() {
-        let (got, counts, _) = batches(b"ERROR a\n\n  \n2026-11-22T21:50:54Z b\n\xff\n", Format::Auto, 2).await;
+        let (got, counts, _) = batches(b"ERROR a\n\n  \n2026-11-22T21:50:54Z b\n\xff\n", Content::Auto, 2).await;
         assert_eq!(got.iter().map(|batch| batch.records).collect::<Vec<_>>(), [2, 1]);
         assert_eq!(counts, ReadCounts { lines: 3, cut: 0, unreadable: 0 });
         let records = &got[0].request.resource_logs[0].scope_logs[0].log_records;
@@ -281,8 +303,8 @@ mod tests {
         let mut text = vec![b'x'; TEXT_LIMIT_BYTES + 5];
         text.push(b'\n');
         let text = text.repeat(5);
-        for format in [Format::Auto, Format::Text] {
-            let (got, counts, _) = batches(&text, format, 512).await;
+        for content in [Content::Auto, Content::Text] {
+            let (got, counts, _) = batches(&text, content, 512).await;
             assert_eq!(got.iter().map(|batch| batch.records).collect::<Vec<_>>(), [2, 2, 1]);
             assert_eq!(counts, ReadCounts { lines: 5, cut: 5, unreadable: 0 });
         }
@@ -292,18 +314,19 @@ mod tests {
     async fn otlp_json_lines_are_recognised_and_bad_ones_counted() {
         let line = br#"{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"a"}},{"body":{"stringValue":"b"}}]}]}]}"#;
         let text = [&line[..], b"\nnot json\n", &line[..]].concat();
-        let (got, counts, problem) = batches(&text, Format::Auto, 512).await;
+        let (got, counts, problem) = batches(&text, Content::Auto, 512).await;
         assert_eq!(got.iter().map(|batch| batch.records).collect::<Vec<_>>(), [4]);
         assert_eq!(counts, ReadCounts { lines: 3, cut: 0, unreadable: 1 });
         assert!(problem.unwrap().starts_with("line 2: "));
-        let (got, ..) = batches(&text, Format::Text, 512).await;
+        let (got, ..) = batches(&text, Content::Text, 512).await;
         assert_eq!(got[0].records, 3, "--format text wins over the look of the first line");
     }
 
     #[tokio::test]
     async fn a_slow_input_is_flushed() {
         let (mut writer, reader) = tokio::io::duplex(64);
-        let mut batches = Batches::new(tokio::io::BufReader::new(reader), Format::Auto, recipe(), 512);
+        let lines = Lines::new(tokio::io::BufReader::new(reader), TEXT_LIMIT_BYTES);
+        let mut batches = Batches::new(lines, Content::Text, recipe(), 512);
         batches.flush_after = Duration::from_millis(1);
         tokio::io::AsyncWriteExt::write_all(&mut writer, b"one\ntwo and a ha").await.unwrap();
         assert_eq!(batches.next_batch().await.unwrap().unwrap().records, 1);
@@ -313,5 +336,88 @@ mod tests {
         let body = &batch.request.resource_logs[0].scope_logs[0].log_records[0].body;
         assert_eq!(*body, Some(text_value("two and a half")));
         assert_eq!(batches.next_batch().await.unwrap(), None);
+    }
+
+    const REQUEST: &str = r#"{"resourceLogs":[{"resource":{"attributes":[{"key":"k","value":{"stringValue":"r1"}}]},
+        "schemaUrl":"u1","scopeLogs":[
+          {"scope":{"name":"s1"},"logRecords":[{"body":{"stringValue":"1"}},{"body":{"stringValue":"2"}}]},
+          {"scope":{"name":"s2"},"schemaUrl":"u2","logRecords":[{"body":{"stringValue":"3"}}]}]},
+        {"scopeLogs":[{"logRecords":[]},{"logRecords":[{"body":{"stringValue":"4"}},{"body":{"stringValue":"5"}}]}]}]}"#;
+
+    fn request() -> Vec<u8> {
+        json::decode(REQUEST.as_bytes()).unwrap()
+    }
+
+    /// Every record with what stands around it.
+    fn flat(requests: &[ExportLogsServiceRequest]) -> Vec<String> {
+        let mut out = Vec::new();
+        for logs in requests.iter().flat_map(|request| &request.resource_logs) {
+            for scope in &logs.scope_logs {
+                let around = (&logs.resource, &logs.schema_url, &scope.scope, &scope.schema_url);
+                out.extend(scope.log_records.iter().map(|record| format!("{around:?} {record:?}")));
+            }
+        }
+        out
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_otlp_gives_the_same_records_in_batches_of_any_size() {
+        let request = request();
+        let whole = flat(&[ExportLogsServiceRequest::decode(&*request).unwrap()]);
+        assert_eq!(whole.len(), 5);
+        let framed = [&(request.len() as u32).to_be_bytes()[..], &request].concat();
+        let line = REQUEST.replace('\n', " ");
+        let kinds = [
+            (REQUEST.as_bytes().to_vec(), 1),
+            (line.clone().into_bytes(), 1),
+            (format!("{line}\n\n{line}\n").into_bytes(), 2),
+            (format!("{REQUEST}\n{line}").into_bytes(), 2),
+            (request.clone(), 1),
+            (framed.clone(), 1),
+            (framed.repeat(3), 3),
+        ];
+        for (text, times) in kinds {
+            for largest in [1, 2, 3, 4, 5, 6, 512] {
+                let (got, counts, problem) = batches(&text, Content::Auto, largest).await;
+                let case = format!("{largest} of {}", String::from_utf8_lossy(&text));
+                assert_eq!((counts.unreadable, problem), (0, None), "{case}");
+                let records: Vec<usize> = got.iter().map(|batch| batch.records as usize).collect();
+                let requests: Vec<_> = got.into_iter().map(|batch| batch.request).collect();
+                let mut scopes = requests.iter().flat_map(|request| &request.resource_logs).flat_map(|r| &r.scope_logs);
+                assert!(scopes.all(|scope| !scope.log_records.is_empty()), "no empty blocks: {case}");
+                let expected: Vec<String> = std::iter::repeat_n(&whole, times).flatten().cloned().collect();
+                assert_eq!(flat(&requests), expected, "{case}");
+                let (last, full) = records.split_last().unwrap();
+                assert!(full.iter().all(|records| *records == largest) && *last <= largest, "{records:?}: {case}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn broken_protobuf_is_counted_and_ends_where_lengths_cannot_be_trusted() {
+        let request = request();
+        let framed = [&(request.len() as u32).to_be_bytes()[..], &request].concat();
+        let wrong = [&3u32.to_be_bytes()[..], b"\x0a\x7f\x0a"].concat();
+        for (text, records, says) in [
+            ([&framed[..], &wrong, &framed].concat(), 10, "message 2: "),
+            ([&framed[..], &framed[..9]].concat(), 5, "message 2: cut off"),
+            ([&framed[..], &framed[..3]].concat(), 5, "message 2: a length is cut off"),
+            (request[..request.len() - 1].to_vec(), 0, "message 1: "),
+        ] {
+            let (got, counts, problem) = batches(&text, Content::OtlpProto, 512).await;
+            assert_eq!(got.iter().map(|batch| batch.records).sum::<u64>(), records, "{problem:?}");
+            assert_eq!(counts.unreadable, 1);
+            assert!(problem.as_ref().is_some_and(|problem| problem.starts_with(says)), "{problem:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_large_document_is_sent_in_batches_below_four_mebibytes() {
+        let record = format!(r#"{{"body":{{"stringValue":"{}"}}}}"#, "x".repeat(1 << 20));
+        let records = vec![record; 7].join(",");
+        let text = format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{records}]}}]}}]}}"#);
+        let (got, ..) = batches(text.as_bytes(), Content::Auto, 512).await;
+        assert_eq!(got.iter().map(|batch| batch.records).sum::<u64>(), 7);
+        assert!(got.len() > 2 && got.iter().all(|batch| batch.request.encoded_len() < 4 << 20), "{}", got.len());
     }
 }

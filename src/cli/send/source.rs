@@ -1,6 +1,6 @@
-//! Lines from a file or standard input, in bounded memory.
+//! Lines, or runs of bytes, from a file or standard input, in bounded memory.
 //!
-//! Purpose: yield one line at a time, however long the input and however long its lines.
+//! Purpose: yield one line at a time, however long the input and however long its lines; show the beginning before it is read.
 //! Promises: holds at most one line of `limit` bytes beside the read buffer; a longer line is cut there and counted; a
 //! last line without a newline counts; `next_line` can be dropped half way and called again without losing bytes.
 //! Never: interprets what it reads.
@@ -8,6 +8,8 @@
 use std::io;
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt};
+
+use crate::cli::content::HEAD_BYTES;
 
 /// One line without its line ending.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,6 +23,9 @@ pub struct Line {
 /// Reads lines of bounded length.
 pub struct Lines<R> {
     input: R,
+    /// What was looked at before it is read, and how much of it has been read since.
+    head: Vec<u8>,
+    at: usize,
     limit: usize,
     partial: Vec<u8>,
     started: bool,
@@ -32,12 +37,59 @@ pub struct Lines<R> {
 impl<R: AsyncBufRead + Unpin> Lines<R> {
     /// Reads `input`; lines longer than `limit` bytes are cut.
     pub fn new(input: R, limit: usize) -> Self {
-        Lines { input, limit, partial: Vec::new(), started: false, cut: false, bytes_read: 0 }
+        Lines { input, head: Vec::new(), at: 0, limit, partial: Vec::new(), started: false, cut: false, bytes_read: 0 }
     }
 
     /// Changes the longest line from here on.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// The first bytes of the input, before anything is read: as many as come at once, but a whole line at least.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn head(&mut self) -> io::Result<&[u8]> {
+        while self.head.len() < HEAD_BYTES && !self.head.trim_ascii_start().contains(&b'\n') {
+            let buffer = self.input.fill_buf().await?;
+            if buffer.is_empty() {
+                break;
+            }
+            let used = buffer.len().min(HEAD_BYTES - self.head.len());
+            self.head.extend_from_slice(&buffer[..used]);
+            self.input.consume(used);
+        }
+        Ok(&self.head)
+    }
+
+    fn consume(&mut self, used: usize) {
+        self.bytes_read += used as u64;
+        if self.at < self.head.len() {
+            self.at += used;
+        } else {
+            self.input.consume(used);
+        }
+    }
+
+    /// Reads `limit` bytes behind what `out` holds; fewer at the end of the input.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub async fn read_into(&mut self, out: &mut Vec<u8>, limit: usize) -> io::Result<()> {
+        let wanted = out.len() + limit;
+        while out.len() < wanted {
+            let buffer = match self.head.get(self.at..) {
+                Some(rest) if !rest.is_empty() => rest,
+                _ => self.input.fill_buf().await?,
+            };
+            let used = buffer.len().min(wanted - out.len());
+            if used == 0 {
+                break;
+            }
+            out.extend_from_slice(&buffer[..used]);
+            self.consume(used);
+        }
+        Ok(())
     }
 
     /// The next line, or `None` at the end of the input.
@@ -46,7 +98,10 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
     /// Those of reading.
     pub async fn next_line(&mut self) -> io::Result<Option<Line>> {
         loop {
-            let buffer = self.input.fill_buf().await?;
+            let buffer = match self.head.get(self.at..) {
+                Some(rest) if !rest.is_empty() => rest,
+                _ => self.input.fill_buf().await?,
+            };
             if buffer.is_empty() {
                 return Ok(if self.started { Some(self.finish()) } else { None });
             }
@@ -57,10 +112,10 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             self.partial.extend_from_slice(&part[..part.len().min(room + 1)]);
             self.cut |= part.len() > room + 1;
             let used = part.len() + usize::from(end.is_some());
+            let is_whole = end.is_some();
             self.started = true;
-            self.bytes_read += used as u64;
-            self.input.consume(used);
-            if end.is_some() {
+            self.consume(used);
+            if is_whole {
                 return Ok(Some(self.finish()));
             }
         }
@@ -84,6 +139,8 @@ mod tests {
 
     async fn all(text: &[u8], buffer: usize, limit: usize) -> Vec<(String, bool)> {
         let mut lines = Lines::new(tokio::io::BufReader::with_capacity(buffer, text), limit);
+        // Looking at the beginning takes nothing away.
+        assert!(text.starts_with(lines.head().await.unwrap()));
         let mut out = Vec::new();
         while let Some(line) = lines.next_line().await.unwrap() {
             out.push((String::from_utf8(line.bytes).unwrap(), line.cut));
@@ -107,6 +164,19 @@ mod tests {
             let got = all(b"abcdefgh\nabcd\r\nabcde\nxy\n", buffer, 4).await;
             let want = [("abcd", true), ("abcd", false), ("abcd", true), ("xy", false)];
             assert_eq!(got, want.map(|(line, cut)| (line.to_owned(), cut)), "buffer of {buffer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_are_read_behind_the_head_and_to_the_end() {
+        for buffer in [1, 3, 64] {
+            let mut lines = Lines::new(tokio::io::BufReader::with_capacity(buffer, &b"abcd\nefgh"[..]), 4);
+            assert!(lines.head().await.unwrap().starts_with(b"abcd\n"));
+            let mut out = b"x".to_vec();
+            lines.read_into(&mut out, 7).await.unwrap();
+            assert_eq!(out, b"xabcd\nef", "buffer of {buffer}");
+            lines.read_into(&mut out, 7).await.unwrap();
+            assert_eq!((&out[..], lines.bytes_read), (&b"xabcd\nefgh"[..], 9));
         }
     }
 

@@ -20,12 +20,13 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
 use super::auth::Peer;
 use super::config::ApiConfig;
 use super::{Api, router};
-use crate::data_plane::receiver::{ReceiverError, tls_acceptor};
+use crate::clock::Clock;
+use crate::data_plane::receiver::{ReceiverError, ServerTls, server_tls};
+use crate::reread::Renewable;
 use crate::shutdown::Shutdown;
 
 /// Time for a request's head, and for a TLS handshake.
@@ -66,7 +67,7 @@ pub enum ServeError {
 pub struct Bound {
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerTls>>,
 }
 
 impl Bound {
@@ -74,8 +75,8 @@ impl Bound {
     ///
     /// # Errors
     /// What does not serve. `has_tokens` says whether a token exists.
-    pub fn new(config: &ApiConfig, has_tokens: bool) -> Result<Bound, ServeError> {
-        let tls = config.tls.as_ref().map(|tls| tls_acceptor(tls, "api.tls")).transpose()?;
+    pub fn new(config: &ApiConfig, has_tokens: bool, clock: &Clock) -> Result<Bound, ServeError> {
+        let tls = config.tls.as_ref().map(|tls| server_tls(tls, "api.tls", clock)).transpose()?;
         let failed = |source| ServeError::Listen { address: config.endpoint.clone(), source };
         let listener = TcpListener::bind(&config.endpoint).map_err(failed)?;
         listener.set_nonblocking(true).map_err(failed)?;
@@ -89,6 +90,11 @@ impl Bound {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What it made of files: the certificate.
+    pub fn files(&self) -> Option<Arc<dyn Renewable>> {
+        self.tls.clone().map(|tls| tls as _)
     }
 
     /// Serves until the signal.
@@ -113,7 +119,7 @@ impl Bound {
                         let _ = stream.set_nodelay(true);
                         match tls {
                             None => connection(stream, peer, router, stop).await,
-                            Some(tls) => match tokio::time::timeout(HEAD_TIME, tls.accept(stream)).await {
+                            Some(tls) => match tokio::time::timeout(HEAD_TIME, tls.current().accept(stream)).await {
                                 Ok(Ok(stream)) => connection(stream, peer, router, stop).await,
                                 _ => tracing::debug!("a TLS handshake with the API failed"),
                             },

@@ -34,6 +34,9 @@ pub struct Identity {
     pub services: Vec<String>,
     /// How far back, in seconds.
     pub since_seconds: u64,
+    /// From when, if not from when it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<UnixNanos>,
     /// Rows at most.
     pub max_rows: u64,
     /// Whether rows beyond that are sampled from everything, or left out from the start.
@@ -184,6 +187,7 @@ mod tests {
             project: "1".into(),
             services: vec![],
             since_seconds: 86_400,
+            until: None,
             max_rows: 10,
             is_sample: false,
         }

@@ -30,8 +30,10 @@ pub struct Fetch {
     pub directory: PathBuf,
     /// Through which API.
     pub api: ReadApi,
-    /// How far back from now.
+    /// How far back from the end.
     pub since: Duration,
+    /// The end; now without it.
+    pub until: Option<UnixNanos>,
     /// Of these services; of all when empty.
     pub services: Vec<String>,
     /// Rows at most.
@@ -137,15 +139,16 @@ impl Fetch {
             Some(_) => {
                 let directory = self.directory.display();
                 let why = format!(
-                    "{directory} holds another history (other host, project, --service, --since or --max-rows): name \
+                    "{directory} holds another history (other host, project, --service, --since, --until or --max-rows): name \
                      another directory, or remove it"
                 );
                 return Err(FetchError::Directory(why));
             }
             None => {
                 let now = client.timer().now();
-                let since = now.saturating_sub(self.since.as_nanos() as u64);
-                Checkpoint::new(identity, now, since, now)
+                let until = self.until.map_or(now, |until| until.min(now));
+                let since = until.saturating_sub(self.since.as_nanos() as u64);
+                Checkpoint::new(identity, now, since, until)
             }
         };
         let path = self.directory.join(SPOOL_FILE);
@@ -172,6 +175,7 @@ impl Fetch {
             project: client.project().to_owned(),
             services,
             since_seconds: self.since.as_secs(),
+            until: self.until,
             max_rows: self.max_rows,
             is_sample: self.is_sample,
         }

@@ -374,8 +374,8 @@ impl<'a> Run<'a> {
     }
 
     pub(super) fn history(self, spool: PathBuf, is_resumed: bool) -> History {
-        let Checkpoint { identity, started, since, until, strata, rate, spool_bytes, rows, late, .. } = self.checkpoint;
-        let asked = started.saturating_sub(identity.since_seconds * SECOND);
+        let Checkpoint { identity, since, until, strata, rate, spool_bytes, rows, late, .. } = self.checkpoint;
+        let asked = until.saturating_sub(identity.since_seconds * SECOND);
         let sample = rate.zip(strata).map(|(rate, strata)| {
             let rate = rate as f64 / hogql::RATE_PARTS as f64;
             // Rows that arrived since the count belong to the population too.

@@ -31,6 +31,10 @@ pub struct PostHogConfig {
     /// Project token (`phc_…`). Without it, the token each client sent is passed through.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Secret>,
+    /// File with the project token, instead of `token`. A change holds within a second; a file that cannot be used leaves
+    /// the last good token in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
     /// Compression of the body; lowers traffic, not the bill.
     pub compression: Compression,
     /// Time limit for one attempt.
@@ -50,6 +54,7 @@ impl Default for PostHogConfig {
         PostHogConfig {
             host: "us".into(),
             token: None,
+            token_file: None,
             compression: Compression::Gzip,
             timeout: Period::secs(30),
             batch: BatchConfig { max_size: ByteSize(2_000_000), ..BatchConfig::default() },
@@ -77,6 +82,10 @@ pub struct OtlpHttpConfig {
     pub metrics_endpoint: Option<String>,
     /// Headers to send; values are secrets.
     pub headers: BTreeMap<String, Secret>,
+    /// File with a token to send as `Authorization: Bearer …`. A change holds within a second; a file that cannot be used
+    /// leaves the last good token in force.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<String>,
     /// Pass the client's token on as `Authorization: Bearer …` (unless `headers` sets Authorization).
     pub pass_token: bool,
     /// Compression of the body.
@@ -101,6 +110,7 @@ impl Default for OtlpHttpConfig {
             traces_endpoint: None,
             metrics_endpoint: None,
             headers: BTreeMap::new(),
+            token_file: None,
             pass_token: false,
             compression: Compression::Gzip,
             timeout: Period::secs(30),
@@ -183,7 +193,7 @@ impl Default for QueueConfig {
 }
 
 /// `tls:` of a client.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClientTlsConfig {
     /// PEM file with authorities to trust instead of the system's.
@@ -195,6 +205,15 @@ pub struct ClientTlsConfig {
     /// PEM file with the client's private key (mTLS).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<String>,
+    /// Look at the files for changes when so much time has passed, at the next request; files that cannot be used leave
+    /// the last good ones in force. `0s` reads them again on SIGHUP only.
+    pub reload_interval: Period,
+}
+
+impl Default for ClientTlsConfig {
+    fn default() -> Self {
+        ClientTlsConfig { ca_file: None, cert_file: None, key_file: None, reload_interval: Period::secs(60) }
+    }
 }
 
 /// `debug:` human-readable records on standard output.

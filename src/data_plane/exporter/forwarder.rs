@@ -20,6 +20,7 @@ use super::otlp_http::{settings, signal_url};
 use super::outcome::{Outcome, Preset, classify};
 use super::throttle::Throttle;
 use crate::clock::Clock;
+use crate::reread::Renewable;
 
 /// What a client is asked to wait when the destination names no time.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
@@ -121,7 +122,7 @@ impl Forwarder {
         let is_tls = [&traces, &metrics].iter().any(|url| url.scheme() == "https");
         Ok(Forwarder(Arc::new(Shared {
             name: name.to_owned(),
-            client: HttpClient::new(&settings(config, is_tls))?,
+            client: HttpClient::new(&settings(name, config, is_tls, &clock))?,
             traces,
             metrics,
             clock,
@@ -135,6 +136,11 @@ impl Forwarder {
     /// Its name in the configuration.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// What it made of files: certificates and tokens.
+    pub fn files(&self) -> Vec<Arc<dyn Renewable>> {
+        self.0.client.files()
     }
 
     /// Sends `body`, an `Export*ServiceRequest` in protobuf, and waits for the answer.

@@ -44,6 +44,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::reread::Renewable;
 use crate::units::Period;
 use accounts::Accounts;
 use backoff::Backoff;
@@ -146,6 +147,7 @@ impl Delivering {
 pub struct Exporter {
     core: Arc<Core>,
     passes_token: bool,
+    files: Vec<Arc<dyn Renewable>>,
     _alive: Arc<Alive>,
 }
 
@@ -167,16 +169,14 @@ impl Exporter {
     pub fn start(name: &str, config: &ExporterConfig, clock: Clock, seed: u64) -> Result<Exporter, ExporterError> {
         match config {
             ExporterConfig::PostHog(config) => {
-                let destination = OtlpHttp::posthog(config, clock)?;
+                let destination = OtlpHttp::posthog(name, config, clock)?;
                 let (batch, retry, queue) = (&config.batch, &config.retry_on_failure, &config.sending_queue);
-                let delivering = Delivering::to(&destination, batch, retry, queue);
-                Exporter::start_to(name, &delivering, Arc::new(destination), seed)
+                Exporter::start_remote(name, destination, (batch, retry, queue), seed)
             }
             ExporterConfig::OtlpHttp(config) => {
-                let destination = OtlpHttp::new(config, clock)?;
+                let destination = OtlpHttp::new(name, config, clock)?;
                 let (batch, retry, queue) = (&config.batch, &config.retry_on_failure, &config.sending_queue);
-                let delivering = Delivering::to(&destination, batch, retry, queue);
-                Exporter::start_to(name, &delivering, Arc::new(destination), seed)
+                Exporter::start_remote(name, destination, (batch, retry, queue), seed)
             }
             ExporterConfig::Debug(config) => {
                 let destination = Debug::new(config.verbosity, std::io::stdout());
@@ -187,6 +187,18 @@ impl Exporter {
                 Exporter::start_to(name, &Delivering::local(), Arc::new(destination), seed)
             }
         }
+    }
+
+    fn start_remote(
+        name: &str,
+        destination: OtlpHttp,
+        (batch, retry, queue): (&BatchConfig, &RetryConfig, &QueueConfig),
+        seed: u64,
+    ) -> Result<Exporter, ExporterError> {
+        let files = destination.files();
+        let delivering = Delivering::to(&destination, batch, retry, queue);
+        let exporter = Exporter::start_to(name, &delivering, Arc::new(destination), seed)?;
+        Ok(Exporter { files, ..exporter })
     }
 
     /// Starts an exporter to a destination of the caller's.
@@ -226,12 +238,17 @@ impl Exporter {
         });
         runtime.spawn(dispatcher::dispatch(Arc::clone(&core)));
         let alive = Arc::new(Alive(core.cancel.clone(), Arc::clone(&core.accounts)));
-        Ok(Exporter { core, passes_token: delivering.passes_token, _alive: alive })
+        Ok(Exporter { core, passes_token: delivering.passes_token, files: Vec::new(), _alive: alive })
     }
 
     /// Its name in the configuration.
     pub fn name(&self) -> &str {
         &self.core.name
+    }
+
+    /// What it made of files: certificates and tokens.
+    pub fn files(&self) -> &[Arc<dyn Renewable>] {
+        &self.files
     }
 
     /// Sets room for a request of at most `bytes` aside; `None` when the queue is full or the exporter is draining. A

@@ -4,6 +4,8 @@
 //! Promises: a partial success counts the rejected records and is never sent again; a 2xx is believed whatever its body.
 //! Never: decodes an answer of PostHog's (it is the JSON `{}` whatever was sent), retries, or queues.
 
+use std::sync::Arc;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceResponse;
 use prost::Message;
 use reqwest::Url;
@@ -16,6 +18,7 @@ use super::http_client::{Answer, HttpClient, HttpSettings, SendError, parse_url}
 use super::outcome::{Outcome, Preset, classify};
 use super::{ExporterError, config};
 use crate::clock::Clock;
+use crate::reread::Renewable;
 
 /// The path PostHog takes logs at.
 const POSTHOG_PATH: &str = "/i/v1/logs";
@@ -30,14 +33,19 @@ pub(super) struct OtlpHttp {
 }
 
 impl OtlpHttp {
-    pub(super) fn posthog(config: &PostHogConfig, clock: Clock) -> Result<Self, ExporterError> {
+    /// `name` is the exporter's in the configuration.
+    pub(super) fn posthog(name: &str, config: &PostHogConfig, clock: Clock) -> Result<Self, ExporterError> {
         let url = posthog_url(config)?;
-        if config.token.as_ref().is_some_and(|token| token.expose().starts_with("phx_")) {
-            return Err(ExporterError::PersonalKey);
-        }
         let client = HttpClient::new(&HttpSettings {
+            name,
+            clock: &clock,
             headers: &std::collections::BTreeMap::new(),
             token: config.token.as_ref(),
+            token_file: config.token_file.as_ref(),
+            judge_token: |token| match token.starts_with("phx_") {
+                true => Err(ExporterError::PersonalKey),
+                false => Ok(()),
+            },
             pass_token: true,
             compression: config.compression,
             timeout: config.timeout.0,
@@ -48,15 +56,20 @@ impl OtlpHttp {
         Ok(OtlpHttp { client, url, preset: Preset::PostHog, clock })
     }
 
-    pub(super) fn new(config: &OtlpHttpConfig, clock: Clock) -> Result<Self, ExporterError> {
+    pub(super) fn new(name: &str, config: &OtlpHttpConfig, clock: Clock) -> Result<Self, ExporterError> {
         let url = signal_url(config, config.logs_endpoint.as_deref(), "/v1/logs")?;
-        let client = HttpClient::new(&settings(config, url.scheme() == "https"))?;
+        let client = HttpClient::new(&settings(name, config, url.scheme() == "https", &clock))?;
         Ok(OtlpHttp { client, url, preset: Preset::Otlp, clock })
     }
 
     /// Whether requests of different tokens must be kept apart.
     pub(super) fn passes_token(&self) -> bool {
         self.client.passes_token()
+    }
+
+    /// What it made of files: certificates and tokens.
+    pub(super) fn files(&self) -> Vec<Arc<dyn Renewable>> {
+        self.client.files()
     }
 
     pub(super) async fn send(&self, body: &Body, token: Option<&str>) -> Outcome {
@@ -95,10 +108,19 @@ impl Sink for OtlpHttp {
 }
 
 /// The client settings of an `otlp_http:` section.
-pub(super) fn settings(config: &OtlpHttpConfig, is_tls: bool) -> HttpSettings<'_> {
+pub(super) fn settings<'a>(
+    name: &'a str,
+    config: &'a OtlpHttpConfig,
+    is_tls: bool,
+    clock: &'a Clock,
+) -> HttpSettings<'a> {
     HttpSettings {
+        name,
+        clock,
         headers: &config.headers,
         token: None,
+        token_file: config.token_file.as_ref(),
+        judge_token: |_| Ok(()),
         pass_token: config.pass_token,
         compression: config.compression,
         timeout: config.timeout.0,
@@ -192,7 +214,7 @@ mod tests {
             ("http://localhost:8000/", "http://localhost:8000/i/v1/logs"),
         ] {
             let config = PostHogConfig { host: host.into(), ..PostHogConfig::default() };
-            match OtlpHttp::posthog(&config, Clock::System) {
+            match OtlpHttp::posthog("posthog", &config, Clock::System) {
                 Ok(exporter) => assert_eq!(exporter.url.as_str(), url),
                 // A machine without certificates cannot build a TLS client.
                 Err(error) => assert!(matches!(error, ExporterError::Client(_)) && url.starts_with("https"), "{error}"),
@@ -200,14 +222,20 @@ mod tests {
         }
         for bad in ["", "localhost:8000", "ftp://x", "us.posthog.com"] {
             let config = PostHogConfig { host: bad.into(), ..PostHogConfig::default() };
-            assert!(matches!(OtlpHttp::posthog(&config, Clock::System), Err(ExporterError::Url { .. })), "{bad}");
+            assert!(
+                matches!(OtlpHttp::posthog("posthog", &config, Clock::System), Err(ExporterError::Url { .. })),
+                "{bad}"
+            );
         }
         let token = Some(crate::units::Secret::new("phx_personal"));
         let config = PostHogConfig { host: "http://localhost:1".into(), token, ..PostHogConfig::default() };
-        assert_eq!(OtlpHttp::posthog(&config, Clock::System).err(), Some(ExporterError::PersonalKey));
+        assert_eq!(OtlpHttp::posthog("posthog", &config, Clock::System).err(), Some(ExporterError::PersonalKey));
         let mut config = OtlpHttpConfig { endpoint: "http://collector:4318/base/".into(), ..OtlpHttpConfig::default() };
         assert_eq!(signal_url(&config, None, "/v1/logs").unwrap().as_str(), "http://collector:4318/base/v1/logs");
         config.logs_endpoint = Some("http://collector:4318/elsewhere".into());
-        assert_eq!(OtlpHttp::new(&config, Clock::System).unwrap().url.as_str(), "http://collector:4318/elsewhere");
+        assert_eq!(
+            OtlpHttp::new("otlp_http", &config, Clock::System).unwrap().url.as_str(),
+            "http://collector:4318/elsewhere"
+        );
     }
 }

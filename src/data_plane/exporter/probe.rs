@@ -22,8 +22,8 @@ pub async fn probe(
     token: Option<&str>,
 ) -> Result<Option<Outcome>, ExporterError> {
     let destination = match config {
-        ExporterConfig::PostHog(config) => OtlpHttp::posthog(config, Clock::System)?,
-        ExporterConfig::OtlpHttp(config) => OtlpHttp::new(config, Clock::System)?,
+        ExporterConfig::PostHog(config) => OtlpHttp::posthog("posthog", config, Clock::System)?,
+        ExporterConfig::OtlpHttp(config) => OtlpHttp::new("otlp_http", config, Clock::System)?,
         ExporterConfig::Debug(_) | ExporterConfig::File(_) => return Ok(None),
     };
     Ok(Some(destination.send(&Body::chain(vec![body]), token).await))

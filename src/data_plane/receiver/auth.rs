@@ -2,11 +2,12 @@
 //!
 //! Purpose: tell a gateway token (configured here, consumed here) from a project token (the destination's, passed on).
 //! Promises: gateway tokens are compared in constant time and never passed on; a passed-on token is visible ASCII of
-//! bounded length; tokens never appear in errors.
+//! bounded length; tokens never appear in errors; a token file that changes holds within a second.
 //! Never: judges a project token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
@@ -15,16 +16,23 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::config::BearerTokenAuthConfig;
 use super::{ReceiverError, Refusal};
+use crate::clock::Clock;
+use crate::reread::{self, Renewable, Reread};
 use crate::units::Secret;
 
 /// Longest token taken, in bytes.
 const MAX_TOKEN_BYTES: usize = 256;
+/// How often a token file is looked at, while requests come.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The authenticators of the `extensions:` section by name.
 #[derive(Clone, Debug, Default)]
 pub struct Authenticators {
-    by_name: BTreeMap<String, Arc<BearerTokens>>,
+    by_name: BTreeMap<String, Arc<Door>>,
 }
+
+/// The tokens of one authenticator, renewed with their file.
+pub(super) type Door = Reread<BearerTokens>;
 
 impl Authenticators {
     /// Reads the configured authenticators, and their token files.
@@ -33,16 +41,26 @@ impl Authenticators {
     /// A token file that cannot be read, an authenticator without any token, or a token that no header can carry.
     pub fn new<'a>(
         configs: impl IntoIterator<Item = (&'a str, &'a BearerTokenAuthConfig)>,
+        clock: &Clock,
     ) -> Result<Self, ReceiverError> {
         let mut by_name = BTreeMap::new();
         for (name, config) in configs {
-            by_name.insert(name.to_owned(), Arc::new(BearerTokens::new(name, config)?));
+            let (own, id) = (config.clone(), name.to_owned());
+            let setting = format!("extensions.{name}");
+            let files = config.filename.iter().cloned().collect();
+            let door = Reread::new(&setting, files, LOOK_INTERVAL, clock, move || BearerTokens::new(&id, &own))?;
+            by_name.insert(name.to_owned(), Arc::new(door));
         }
         Ok(Authenticators { by_name })
     }
 
+    /// Those that are made of files.
+    pub(super) fn files(&self) -> impl Iterator<Item = Arc<dyn Renewable>> + '_ {
+        self.by_name.values().filter(|door| door.has_files()).map(|door| Arc::clone(door) as _)
+    }
+
     /// The authenticator that `auth: {authenticator: NAME}` names.
-    pub(super) fn get(&self, name: &str, setting: String) -> Result<Arc<BearerTokens>, ReceiverError> {
+    pub(super) fn get(&self, name: &str, setting: String) -> Result<Arc<Door>, ReceiverError> {
         self.by_name
             .get(name)
             .cloned()
@@ -62,11 +80,9 @@ impl BearerTokens {
         let mut tokens: Vec<Secret> = config.token.iter().chain(&config.tokens).cloned().collect();
         if let Some(path) = &config.filename {
             let setting = format!("extensions.{name}.filename");
-            let text = std::fs::read_to_string(path).map_err(|source| ReceiverError::File {
-                setting,
-                path: path.clone(),
-                source,
-            })?;
+            let failed = |source| ReceiverError::File { setting, path: path.clone(), source };
+            let text = reread::read(path).map_err(failed)?;
+            let text = String::from_utf8_lossy(&text);
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             tokens.extend(lines.map(Secret::new));
         }

@@ -117,7 +117,7 @@ impl Default for HttpConfig {
 }
 
 /// `tls:` of a server.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsConfig {
     /// PEM file with the certificate chain.
@@ -127,6 +127,20 @@ pub struct TlsConfig {
     /// PEM file with the authorities that sign client certificates; setting it demands one of every client (mTLS).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_ca_file: Option<String>,
+    /// Look at the files for changes when so much time has passed, at the next handshake; files that cannot be used leave
+    /// the last good ones in force. `0s` reads them again on SIGHUP only.
+    pub reload_interval: Period,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        TlsConfig {
+            cert_file: String::new(),
+            key_file: String::new(),
+            client_ca_file: None,
+            reload_interval: Period::secs(60),
+        }
+    }
 }
 
 /// `auth:`
@@ -161,8 +175,8 @@ pub struct BearerTokenAuthConfig {
     pub token: Option<Secret>,
     /// Tokens to accept.
     pub tokens: Vec<Secret>,
-    /// File with one token to accept on each line, read at the start and at every reload; empty lines and
-    /// lines that start with `#` are skipped.
+    /// File with one token to accept on each line; empty lines and lines that start with `#` are skipped. A change holds
+    /// within a second; a file that cannot be used leaves the last good tokens in force.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
 }

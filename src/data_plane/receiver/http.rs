@@ -58,7 +58,8 @@ pub(super) async fn answer(connection: Arc<Connection>, request: Request<Incomin
                 reader.discard(waits_for_continue).await;
                 drop(running);
             });
-            failure(&fault, format, scheme(connection.port.tokens.as_deref()))
+            let tokens = connection.port.tokens.as_ref().map(|door| door.current());
+            failure(&fault, format, scheme(tokens.as_deref()))
         }
     };
     if let Some(cors) = cors {

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::auth::{BearerTokens, Shown, TokenCell, scheme};
+use super::auth::{Door, Shown, TokenCell, scheme};
 use super::buffer::{BufferPool, InFlight, Reservation, Slots};
 use super::cors::Cors;
 use super::inflate::{Encoding, Limit, inflate, size_hint};
@@ -32,7 +32,7 @@ pub(super) struct Port {
     pub(super) transport: Transport,
     pub(super) limit: Limit,
     pub(super) slots: Arc<Slots>,
-    pub(super) tokens: Option<Arc<BearerTokens>>,
+    pub(super) tokens: Option<Arc<Door>>,
     pub(super) cors: Option<Cors>,
     pub(super) in_flight: Arc<InFlight>,
     pub(super) pool: Arc<BufferPool>,
@@ -99,7 +99,8 @@ impl Connection {
 
     /// Lets a request in by its tokens; returns the one to pass on.
     pub(super) fn admit(&self, headers: &http::HeaderMap, query: Option<&str>) -> Result<Option<Arc<str>>, Refusal> {
-        let tokens = self.port.tokens.as_deref();
+        let tokens = self.port.tokens.as_ref().map(|door| door.current());
+        let tokens = tokens.as_deref();
         let shown = Shown::read(headers, query, scheme(tokens))?;
         Ok(self.token.intern(shown.admit(tokens)?))
     }

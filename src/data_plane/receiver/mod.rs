@@ -33,7 +33,7 @@ use bytes::Bytes;
 pub use auth::Authenticators;
 pub use serve::{Bound, OtlpReceiver};
 pub use stats::ReceiverStats;
-pub use tls::acceptor as tls_acceptor;
+pub use tls::{ServerTls, server_tls};
 
 /// The three OTLP signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

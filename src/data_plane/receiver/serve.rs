@@ -17,7 +17,6 @@ use hyper_util::server::conn::auto;
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
-use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -28,9 +27,12 @@ use super::cors::Cors;
 use super::inflate::Limit;
 use super::intake::{Connection, Port};
 use super::stats::{PortStats, ReceiverStats, add};
+use super::tls::{ServerTls, server_tls};
 use super::wire::{Counted, Wire};
 use super::workers::Workers;
 use super::{Consumer, ReceiverError, Transport, grpc, http};
+use crate::clock::Clock;
+use crate::reread::Renewable;
 use crate::shutdown::Shutdown;
 use crate::units::ByteSize;
 
@@ -60,11 +62,17 @@ impl OtlpReceiver {
     ///
     /// # Errors
     /// The first setting that does not serve, by name.
-    pub fn bind(name: &str, config: &OtlpReceiverConfig, auth: Authenticators) -> Result<Bound, ReceiverError> {
+    pub fn bind(
+        name: &str,
+        config: &OtlpReceiverConfig,
+        auth: Authenticators,
+        clock: &Clock,
+    ) -> Result<Bound, ReceiverError> {
         let in_flight = InFlight::new(config.max_in_flight);
         let shared = Shared {
             path: format!("receivers.{name}.protocols"),
             auth,
+            clock: clock.clone(),
             pool: Arc::default(),
             stats: Arc::new(ReceiverStats::new(name, &in_flight)),
             in_flight,
@@ -100,7 +108,10 @@ impl OtlpReceiver {
         if grpc.is_none() && http.is_none() {
             return Err(ReceiverError::NoProtocol(name.to_owned()));
         }
-        Ok(Bound { grpc, http, stats: shared.stats, max_connections: config.max_connections, threads: config.threads })
+        let tls = [&grpc, &http].into_iter().flatten().filter_map(|listener| listener.tls.clone());
+        let files = shared.auth.files().chain(tls.map(|tls| tls as Arc<dyn Renewable>)).collect();
+        let (max_connections, threads) = (config.max_connections, config.threads);
+        Ok(Bound { grpc, http, stats: shared.stats, files, max_connections, threads })
     }
 }
 
@@ -124,6 +135,7 @@ struct Settings<'a> {
 struct Shared {
     path: String,
     auth: Authenticators,
+    clock: Clock,
     pool: Arc<BufferPool>,
     stats: Arc<ReceiverStats>,
     in_flight: Arc<InFlight>,
@@ -135,7 +147,7 @@ impl Shared {
     fn listener(&self, kind: &Kind, common: &Settings<'_>, cors: Option<Cors>) -> Result<Listener, ReceiverError> {
         let path = format!("{}.{}", self.path, kind.key);
         let tokens = common.auth.map(|auth| self.auth.get(&auth.authenticator, format!("{path}.auth.authenticator")));
-        let tls = common.tls.map(|tls| super::tls::acceptor(tls, &format!("{path}.tls"))).transpose()?;
+        let tls = common.tls.map(|tls| server_tls(tls, &format!("{path}.tls"), &self.clock)).transpose()?;
         let refused = |source| ReceiverError::Listen {
             setting: format!("{path}.endpoint"),
             address: common.endpoint.to_owned(),
@@ -180,7 +192,7 @@ fn builder(max_streams: u32) -> auto::Builder<TokioExecutor> {
 struct Listener {
     socket: TcpListener,
     address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerTls>>,
     port: Arc<Port>,
     http: Arc<auto::Builder<TokioExecutor>>,
 }
@@ -190,6 +202,7 @@ pub struct Bound {
     grpc: Option<Listener>,
     http: Option<Listener>,
     stats: Arc<ReceiverStats>,
+    files: Vec<Arc<dyn Renewable>>,
     max_connections: usize,
     threads: usize,
 }
@@ -217,6 +230,11 @@ impl Bound {
     /// The receiver's own numbers.
     pub fn stats(&self) -> Arc<ReceiverStats> {
         Arc::clone(&self.stats)
+    }
+
+    /// What it made of files: certificates and tokens.
+    pub fn files(&self) -> Vec<Arc<dyn Renewable>> {
+        self.files.clone()
     }
 
     /// Serves until the signal, then drains for at most `drain_timeout`. Resolves when every connection has ended.
@@ -267,7 +285,7 @@ impl Bound {
 
 /// A protocol being served.
 struct Served {
-    tls: Option<TlsAcceptor>,
+    tls: Option<Arc<ServerTls>>,
     port: Arc<Port>,
     http: Arc<auto::Builder<TokioExecutor>>,
 }
@@ -350,7 +368,7 @@ async fn connection(stream: TcpStream, served: &Served, open: &Open) {
         None => Wire::Plain(counted),
         Some(tls) => {
             let handshake = tokio::select! {
-                handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(counted)) => handshake,
+                handshake = tokio::time::timeout(HANDSHAKE_TIME, tls.current().accept(counted)) => handshake,
                 () = serving.shutdown.triggered() => return,
             };
             match handshake {

@@ -117,9 +117,10 @@ async fn without_tokens_only_plain_hosts_are_answered() {
 #[tokio::test]
 async fn beyond_loopback_a_token_or_a_word_is_needed() {
     let open = |insecure| ApiConfig { endpoint: "0.0.0.0:0".into(), insecure, ..config() };
-    assert!(matches!(Bound::new(&open(false), false), Err(ServeError::Exposed { .. })));
-    assert!(Bound::new(&open(false), true).is_ok() && Bound::new(&open(true), false).is_ok());
-    assert!(Bound::new(&config(), false).is_ok());
+    let bound = |config: &ApiConfig, has_tokens| Bound::new(config, has_tokens, &Clock::System);
+    assert!(matches!(bound(&open(false), false), Err(ServeError::Exposed { .. })));
+    assert!(bound(&open(false), true).is_ok() && bound(&open(true), false).is_ok());
+    assert!(bound(&config(), false).is_ok());
 }
 
 #[tokio::test]

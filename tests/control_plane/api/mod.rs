@@ -8,6 +8,7 @@ mod costs;
 mod policies;
 mod simulate;
 mod statistics;
+mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -63,7 +64,7 @@ impl Server {
     pub async fn over(store: &StoreConfig, config: ApiConfig, clock: Clock) -> Server {
         let store = Store::open(store, clock.clone()).await.unwrap();
         let mirror = Mirror::new(store.clone()).await.unwrap();
-        let bound = Bound::new(&config, mirror.tokens().exist()).unwrap();
+        let bound = Bound::new(&config, mirror.tokens().exist(), &clock).unwrap();
         let address = bound.address();
         let stop = Shutdown::new();
         let parts = Parts {

@@ -55,11 +55,17 @@ pub struct Row {
 }
 
 impl Row {
-    /// An id that no other row has, spread over all values so that its order says nothing.
+    /// An id that no other row of this process has, but for those of [`Row::id_of`].
     pub fn new_id() -> u128 {
         static ROWS: AtomicU64 = AtomicU64::new(0);
-        let number = ROWS.fetch_add(1, Ordering::Relaxed).to_le_bytes();
-        let half = |seed| u128::from(twox_hash::XxHash64::oneshot(seed, &number));
+        Row::id_of(0, ROWS.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The id of row `number` of a history: the same in every run, and spread over all values so that its order says
+    /// nothing. Series 0 is that of [`Row::new_id`].
+    pub fn id_of(series: u64, number: u64) -> u128 {
+        let name = [series.to_le_bytes(), number.to_le_bytes()].concat();
+        let half = |seed| u128::from(twox_hash::XxHash64::oneshot(seed, &name));
         half(1) << 64 | half(2)
     }
 
