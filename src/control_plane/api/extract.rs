@@ -1,6 +1,7 @@
 //! Parts of a request, with problems in place of the framework's own errors.
 //!
-//! Promises: whatever a client sends, the answer is a problem and never a 5xx; a body must come within a time.
+//! Promises: whatever a client sends, the answer is a problem and never a 5xx; a body must come within a time, and be what is
+//! described, or the answer names the place that is not.
 //! Never: knows what the parts mean.
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Failure, Kind};
+use super::strict;
 
 /// Time a client has for its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -40,8 +42,9 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             StatusCode::PAYLOAD_TOO_LARGE => Failure::new(Kind::TooLarge, "more than api.max_body_size"),
             _ => Failure::new(Kind::BadRequest, "the body broke off"),
         })?;
-        serde_json::from_slice(&bytes).map(Body).map_err(|error| {
-            let detail = shown(&error.to_string());
+        strict::from_slice(&bytes).map(Body).map_err(|(place, error)| {
+            let place = if place.is_empty() { place } else { format!("{place}: ") };
+            let detail = shown(&format!("{place}{error}"));
             match error.is_data() {
                 true => Failure::new(Kind::InvalidBody, detail),
                 false => Failure::new(Kind::BadRequest, format!("not JSON: {detail}")),

@@ -24,6 +24,8 @@ mod router;
 mod serve;
 mod simulate;
 mod statistics;
+mod strict;
+mod unsigned;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

@@ -49,7 +49,7 @@ pub struct WriteVersion {
     expires_at: Option<Timestamp>,
     /// Number of the version it was made from; refused (409) when that is not the newest. 0 for none.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9223372036854775807i64)]
     parent: Option<i64>,
     /// Whether it is put in force at once.
     #[serde(default)]

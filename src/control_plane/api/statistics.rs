@@ -69,7 +69,6 @@ pub struct TrialReport {
     /// The rollout.
     pub rollout: i64,
     /// Its stage.
-    #[schema(value_type = u64, maximum = 4294967295u64)]
     pub stage: u32,
     /// By service and arm.
     #[schema(max_items = 20_000)]

@@ -49,7 +49,6 @@ pub struct Batch {
     /// Bytes of bodies that the billed destination took since the report before, before compression; left out
     /// by those who send nothing themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(maximum = 18446744073709551615u64)]
     pub sent_bytes: Option<u64>,
 }
 
