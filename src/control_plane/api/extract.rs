@@ -85,3 +85,8 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
 pub fn shown(text: &str) -> String {
     text.chars().take(MAX_ECHO).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
+
+/// A client's own text as the store can hold it: PostgreSQL refuses the zero character.
+pub fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
