@@ -307,7 +307,8 @@ impl Write<'_> {
                 let start = floor(*start, level.seconds);
                 if let Some(id) = ids.get(key).filter(|_| bounds.has(index, start)) {
                     of_patterns.entry((*id, start)).or_default().add(*sums);
-                    for scope in [scope_of(None), scope_of(Some(&key.service))] {
+                    let scopes = [scope_of(None), scope_of(Some(&key.service))];
+                    for scope in scopes.into_iter().filter(|_| level.has_scopes) {
                         of_scopes.entry((scope, level.seconds, start)).or_default().add(*sums);
                     }
                 }
