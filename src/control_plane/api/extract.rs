@@ -4,18 +4,20 @@
 //! described, or the answer names the place that is not.
 //! Never: knows what the parts mean.
 
+use std::io::Read as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use super::problem::{Failure, Kind};
-use super::strict;
+use super::{Api, strict};
 
 /// Time a client has for its body.
 const BODY_TIME: Duration = Duration::from_secs(30);
@@ -25,10 +27,10 @@ const MAX_ECHO: usize = 300;
 /// A body of JSON.
 pub struct Body<T>(pub T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Arc<Api>> for Body<T> {
     type Rejection = Failure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &Arc<Api>) -> Result<Self, Failure> {
         let is_json = request.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).is_some_and(|value| {
             let essence = value.split(';').next().unwrap_or_default().trim();
             essence.eq_ignore_ascii_case("application/json")
@@ -36,12 +38,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
         if !is_json {
             return Err(Failure::new(Kind::UnsupportedMediaType, "send Content-Type: application/json"));
         }
+        let encoding = request.headers().get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase());
         let bytes = tokio::time::timeout(BODY_TIME, Bytes::from_request(request, state)).await;
         let late = |_| Failure::new(Kind::Timeout, "the body took too long");
         let bytes = bytes.map_err(late)?.map_err(|error: BytesRejection| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => Failure::new(Kind::TooLarge, "more than api.max_body_size"),
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(),
             _ => Failure::new(Kind::BadRequest, "the body broke off"),
         })?;
+        let bytes = match encoding.as_deref() {
+            None | Some(b"identity") => bytes,
+            Some(b"gzip") => inflate(&bytes, state.config.max_body_size.as_usize())?,
+            Some(_) => return Err(Failure::new(Kind::UnsupportedMediaType, "send it as it is, or as gzip")),
+        };
         strict::from_slice(&bytes).map(Body).map_err(|(place, error)| {
             let place = if place.is_empty() { place } else { format!("{place}: ") };
             let detail = shown(&format!("{place}{error}"));
@@ -51,6 +59,18 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             }
         })
     }
+}
+
+fn too_large() -> Failure {
+    Failure::new(Kind::TooLarge, "more than api.max_body_size")
+}
+
+/// What was compressed; no more of it than a body may have.
+fn inflate(bytes: &[u8], most: usize) -> Result<Bytes, Failure> {
+    let mut inflated = Vec::new();
+    let read = flate2::read::MultiGzDecoder::new(bytes).take(most as u64 + 1).read_to_end(&mut inflated);
+    read.map_err(|_| Failure::new(Kind::BadRequest, "the body is not gzip"))?;
+    (inflated.len() <= most).then(|| Bytes::from(inflated)).ok_or_else(too_large)
 }
 
 /// Parameters behind the question mark.

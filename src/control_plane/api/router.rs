@@ -20,7 +20,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{Failure, Kind, Problem};
 use super::{
-    Api, active, costs, events, explain, generator, guard, operate, policies, rollouts, simulate, statistics, unsigned,
+    Api, active, costs, events, explain, generator, guard, operate, policies, rollouts, samples, simulate, statistics,
+    unsigned,
 };
 
 /// Problems any operation may answer with.
@@ -66,6 +67,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(events::events))
         .routes(routes!(generator::status))
         .routes(routes!(generator::runs, generator::ask))
+        .routes(routes!(samples::take))
         .routes(routes!(operate::status))
         .routes(routes!(operate::tokens, operate::create_token))
         .routes(routes!(operate::revoke_token))
