@@ -280,7 +280,10 @@ mod tests {
 
     const MANY: Limits = Limits { bytes: 1 << 20, records: 1000 };
 
-    fn told(reports: &[SampleReport]) -> Vec<(String, usize, Vec<(u64, u64)>)> {
+    /// Service, records, and records by window.
+    type Row = (String, usize, Vec<(u64, u64)>);
+
+    fn told(reports: &[SampleReport]) -> Vec<Row> {
         let rows = reports.iter().flat_map(|report| &report.rows);
         let windows = |row: &SampleRow| row.windows.iter().map(|count| (count.window, count.records)).collect();
         rows.map(|row| (row.service.clone(), row.records.len(), windows(row))).collect()
