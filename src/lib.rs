@@ -10,6 +10,7 @@ pub mod config;
 pub mod control_plane;
 pub mod data_plane;
 pub mod gateway;
+pub mod listen;
 pub mod reread;
 pub mod shutdown;
 pub mod telemetry;

@@ -7,7 +7,7 @@
 //! failed.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -17,11 +17,13 @@ use serde_json::Value;
 use super::requests::InputArgs;
 use super::simulate::{CHECK_FAILED, ReplayArgs, documents, replay, shown};
 use crate::clock::Clock;
+use crate::control_plane::config::Role;
 use crate::control_plane::generator::budget::Budget;
 use crate::control_plane::generator::llm::config::NONE;
 use crate::control_plane::generator::llm::{self, LlmConfig, LlmStatus, Scorer};
 use crate::control_plane::generator::offline::{Draft, Flags, Order, Proposal, statistics_alone};
 use crate::control_plane::insights::{bytes_text, money_text, percent_text};
+use crate::control_plane::store::{BookAccount, Store};
 use crate::units::Period;
 
 /// Largest previous policy that is read, in bytes.
@@ -95,7 +97,15 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => (statistics_alone(&facts), None),
         Some(mut scorer) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            (runtime.block_on(scorer.score(&facts)), Some(scorer.status()))
+            let before = scorer.state().spend.clone();
+            let worths = runtime.block_on(scorer.score(&facts));
+            let dollars = scorer.state().spend.dollars_since(&before);
+            if let Err(error) = runtime.block_on(args.book(dollars)) {
+                eprintln!(
+                    "lipservice: what the model cost (${dollars:.6}) is not in the books of the store: {error:#}"
+                );
+            }
+            (worths, Some(scorer.status()))
         }
     };
     let proposal = draft.propose(&worths, &mut run)?;
@@ -139,6 +149,23 @@ impl Args {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let chain = LlmConfig { chain: self.llm.clone(), ..config.llm };
         Ok(Some(llm::scorer(&chain)?))
+    }
+
+    /// Adds what a model cost to the books that `lipservice cost` reads, where the configuration names a control plane of this
+    /// machine and its store is there. None is made for it.
+    async fn book(&self, dollars: f64) -> anyhow::Result<()> {
+        let Some(config) = self.replay.loaded()? else { return Ok(()) };
+        let control = &config.control;
+        let keeps_books = control.api.is_some() || control.role == Role::ControlPlane;
+        let is_there = control.store.file().is_none_or(|file| Path::new(file).exists());
+        let microdollars = (1e6 * dollars).round();
+        if !keeps_books || !is_there || microdollars < 1.0 {
+            return Ok(());
+        }
+        let store = Store::open(&control.store, Clock::System).await?;
+        let booked = store.book(BookAccount::LlmMicrodollars, microdollars as u64).await;
+        store.close().await;
+        Ok(booked?)
     }
 
     fn order(&self) -> anyhow::Result<Order> {

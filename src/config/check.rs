@@ -9,7 +9,7 @@ use std::path::Path;
 use super::Config;
 use super::build::{Components, Extension, Processor};
 use super::error::{Problem, suggest};
-use super::node::join;
+use super::node::{Node, join};
 use crate::control_plane::analysis::anomaly::config::AnomalyConfig;
 use crate::data_plane::exporter::config::{
     BatchConfig, ClientTlsConfig, ExporterConfig, FileConfig, OtlpHttpConfig, PostHogConfig, QueueConfig, RetryConfig,
@@ -17,10 +17,13 @@ use crate::data_plane::exporter::config::{
 use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverConfig, TlsConfig};
 use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::MemoryLimiterConfig;
-use crate::units::{ByteSize, Period};
+use crate::units::{ByteSize, Period, Secret};
 
 pub use super::control::control;
 pub use super::whole::{literal_secrets, whole};
+
+/// How a secret prints.
+const REDACTED: &str = "[redacted]";
 
 /// Collects the errors below one path.
 pub struct Checker<'a> {
@@ -59,6 +62,24 @@ impl<'a> Checker<'a> {
 
     pub(super) fn period(&mut self, key: &str, value: Period) {
         self.require(!value.0.is_zero(), key, "no time at all", "give a duration such as 10s");
+    }
+
+    /// A key that authenticates: from the environment or a file, from one of the two, and in no message.
+    pub(super) fn api_key(&mut self, node: Option<&Node>, key: Option<&Secret>, file: Option<&String>) {
+        let is_literal = node.is_some_and(|node| node.substituted.is_none());
+        // What `print-config` wrote may be checked again.
+        if is_literal && key.is_some_and(|key| key.expose() != REDACTED) {
+            self.error("api_key", "a key written into the file", "write ${env:NAME}, or use api_key_file");
+        }
+        let is_one = key.is_none() || file.is_none();
+        self.require(is_one, "api_key_file", "a second key", "give one of the two");
+    }
+
+    /// Waits between tries, below `key`.
+    pub(super) fn waits(&mut self, key: &str, initial: Period, max: Period) {
+        self.period(&join(key, "initial_interval"), initial);
+        let hint = "give at least initial_interval";
+        self.require(max >= initial, &join(key, "max_interval"), "shorter than initial_interval", hint);
     }
 
     /// `host:port`.
@@ -329,13 +350,7 @@ fn delivery(check: &mut Checker<'_>, batch: &BatchConfig, retry: &RetryConfig, q
         check.error("sending_queue.max_size", problem, "raise it: not one batch would fit");
     }
     if retry.enabled {
-        check.period("retry_on_failure.initial_interval", retry.initial_interval);
-        check.require(
-            retry.max_interval >= retry.initial_interval,
-            "retry_on_failure.max_interval",
-            "shorter than initial_interval",
-            "give at least initial_interval",
-        );
+        check.waits("retry_on_failure", retry.initial_interval, retry.max_interval);
     }
 }
 

@@ -7,11 +7,12 @@
 use super::check::Checker;
 use super::error::Problem;
 use crate::control_plane::cache::config::is_redis;
-use crate::control_plane::config::{ControlConfig, Role};
+use crate::control_plane::config::{ControlConfig, Role, SamplesConfig};
 use crate::control_plane::generator::config::GeneratorConfig;
 use crate::control_plane::insights::Prices;
 use crate::control_plane::rollout::config::RolloutConfig;
 use crate::control_plane::store::config::engine_of;
+use crate::data_plane::reservoir::config::ReservoirConfig;
 use crate::units::ByteSize;
 
 /// Checks `generator:`.
@@ -19,8 +20,13 @@ fn generator(config: &GeneratorConfig, control: &ControlConfig, errors: &mut Vec
     let mut check = Checker::new("generator", errors);
     let has_budget = config.budget.is_some() || !config.service_budgets.is_empty();
     check.require(has_budget, "budget", "missing", "write a share such as 20%, 50GB/day or $200/month");
-    let here = control.role == Role::All && control.api.is_some();
-    check.require(here, "", "nothing flows through here, or there is no store", "set role: all, and add api:");
+    let here = match control.role {
+        Role::All => control.api.is_some(),
+        Role::ControlPlane => true,
+        Role::Gateway => false,
+    };
+    let hint = "add api: with role: all, or move it to the process with role: control_plane";
+    check.require(here, "", "there is no store here to keep policies in", hint);
     check.period("interval", config.interval);
     check.period("expires_in", config.expires_in);
     let hint = "give more than interval, so that a policy is renewed before it ends";
@@ -39,13 +45,23 @@ fn generator(config: &GeneratorConfig, control: &ControlConfig, errors: &mut Vec
         "give a share, such as 0.2",
     );
     check.require(drift.budget_error > 0.0, "drift.budget_error", "not above 0", "give a share, such as 0.3");
-    let reservoir = &config.reservoir;
-    let least = ByteSize::mib(1);
-    check.require(reservoir.max_size >= least, "reservoir.max_size", "too small", "give at least 1MiB");
-    check.period("reservoir.span", reservoir.span);
-    check.positive("reservoir.records_per_pattern", reservoir.records_per_pattern.into());
+    reservoir(&config.reservoir, &mut check.below("reservoir"));
     let hint = "give at most reservoir.span, or no run ever begins";
-    check.require(config.warm_up <= reservoir.span, "warm_up", "longer than reservoir.span", hint);
+    check.require(config.warm_up <= config.reservoir.span, "warm_up", "longer than reservoir.span", hint);
+}
+
+fn reservoir(config: &ReservoirConfig, check: &mut Checker<'_>) {
+    check.require(config.max_size >= ByteSize::mib(1), "max_size", "too small", "give at least 1MiB");
+    check.period("span", config.span);
+    check.positive("records_per_pattern", config.records_per_pattern.into());
+}
+
+/// Checks `control_plane.samples:`.
+fn samples(config: &SamplesConfig, check: &mut Checker<'_>) {
+    check.period("interval", config.interval);
+    check.require(config.max_size >= ByteSize::mib(1), "max_size", "too small", "give at least 1MiB");
+    check.positive("max_records", config.max_records as u64);
+    reservoir(&config.reservoir, &mut check.below("reservoir"));
 }
 
 /// Checks the sections.
@@ -85,6 +101,9 @@ pub fn control(config: &ControlConfig, errors: &mut Vec<Problem>) {
         let mut check = Checker::new("cache", errors);
         let hint = "write redis://:${env:REDIS_PASSWORD}@host:6379/0, or rediss:// for TLS";
         check.require(is_redis(url.expose()), "url", "not a URL of a Redis server", hint);
+    }
+    if let Some(settings) = &config.follow.samples {
+        samples(settings, &mut Checker::new("control_plane.samples", errors));
     }
     if config.role == Role::Gateway {
         let mut check = Checker::new("control_plane", errors);

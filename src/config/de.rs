@@ -285,7 +285,8 @@ struct Items<'de>(std::slice::Iter<'de, Node>);
 impl<'de> de::SeqAccess<'de> for Items<'de> {
     type Error = ReadError;
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ReadError> {
-        self.0.next().map(|node| seed.deserialize(node)).transpose()
+        // A type that reads a text and then finds fault with it has left the node by then.
+        self.0.next().map(|node| seed.deserialize(node).map_err(|error| error.at(node))).transpose()
     }
 }
 
@@ -306,7 +307,7 @@ impl<'de> de::MapAccess<'de> for Entries<'de> {
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ReadError> {
         match self.value.take() {
-            Some(node) => seed.deserialize(node),
+            Some(node) => seed.deserialize(node).map_err(|error| error.at(node)),
             None => Err(ReadError::new("a value was read before its key", "")),
         }
     }

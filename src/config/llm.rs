@@ -11,8 +11,6 @@ use crate::control_plane::generator::llm::config::{LlmConfig, LlmProviderConfig,
 
 /// More would be a list of labels, not a chain.
 const MAX_PROVIDERS: usize = 8;
-/// How a secret prints; what `print-config` wrote may be checked again.
-const REDACTED: &str = "[redacted]";
 
 /// Checks the section.
 pub fn check(config: &LlmConfig, root: &Node, errors: &mut Vec<Problem>) {
@@ -35,9 +33,8 @@ pub fn check(config: &LlmConfig, root: &Node, errors: &mut Vec<Problem>) {
         }
     }
     for (name, settings) in &config.providers {
-        let literal =
-            root.find(&format!("llm.providers.{name}.api_key")).is_some_and(|node| node.substituted.is_none());
-        provider(&mut check.below(&join("providers", name)), name, settings, literal);
+        let key = root.find(&format!("llm.providers.{name}.api_key"));
+        provider(&mut check.below(&join("providers", name)), name, settings, key);
     }
     let limits = &config.limits;
     check.positive("limits.max_patterns_per_round", limits.max_patterns_per_round as u64);
@@ -69,7 +66,7 @@ pub fn check(config: &LlmConfig, root: &Node, errors: &mut Vec<Problem>) {
     }
 }
 
-fn provider(check: &mut Checker<'_>, name: &str, config: &LlmProviderConfig, key_is_literal: bool) {
+fn provider(check: &mut Checker<'_>, name: &str, config: &LlmProviderConfig, key: Option<&Node>) {
     let is_plain = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c));
     if name == NONE || name.is_empty() || name.len() > 64 || !is_plain {
         check.error("", "not a name for a provider", "letters, digits, - and _, at most 64; none is taken");
@@ -78,30 +75,16 @@ fn provider(check: &mut Checker<'_>, name: &str, config: &LlmProviderConfig, key
     if let Some(url) = &config.base_url {
         check.http_url("base_url", url);
     }
+    check.api_key(key, config.api_key.as_ref(), config.api_key_file.as_ref());
     let key = config.api_key.as_ref().map(|key| key.expose());
-    if key_is_literal && key.is_some_and(|key| key != REDACTED) {
-        check.error("api_key", "a key written into the file", "write ${env:NAME}, or use api_key_file");
-    }
     check.require(key != Some(""), "api_key", "empty", "set the variable, or remove the key");
-    check.require(
-        key.is_none() || config.api_key_file.is_none(),
-        "api_key_file",
-        "a second key",
-        "give one of the two",
-    );
     let needs_key = config.base_url.is_none() && config.kind != LlmProviderType::Ollama;
     if needs_key && key.is_none() && config.api_key_file.is_none() {
         check.error("api_key", "missing", "the vendor asks for one: write ${env:NAME}, or use api_key_file");
     }
     check.period("timeout", config.timeout);
     check.positive("max_attempts", config.max_attempts.into());
-    check.period("initial_interval", config.initial_interval);
-    check.require(
-        config.max_interval >= config.initial_interval,
-        "max_interval",
-        "shorter than initial_interval",
-        "give at least initial_interval",
-    );
+    check.waits("", config.initial_interval, config.max_interval);
     check.positive("max_output_tokens", config.max_output_tokens);
     check.require(config.context_tokens >= 2048, "context_tokens", "too few for one request", "give at least 2048");
     let temperature = config.temperature.unwrap_or(0.0);

@@ -10,8 +10,6 @@ use super::node::Node;
 use crate::control_plane::posthog::config::ReadConfig;
 use crate::data_plane::exporter::config::ExporterConfig;
 
-/// How a secret prints; what `print-config` wrote may be checked again.
-const REDACTED: &str = "[redacted]";
 /// More would not be a limit, and each request of an hour is remembered.
 const MAX_REQUESTS: u32 = 1_000_000;
 
@@ -21,22 +19,13 @@ pub fn check(config: &ReadConfig, root: &Node, errors: &mut Vec<Problem>) {
     if !matches!(config.host.as_str(), "us" | "eu") {
         check.http_url("host", &config.host);
     }
+    check.api_key(root.find("posthog.api_key"), config.api_key.as_ref(), config.api_key_file.as_ref());
     let key = config.api_key.as_ref().map(|key| key.expose());
-    let is_literal = root.find("posthog.api_key").is_some_and(|node| node.substituted.is_none());
-    if is_literal && key.is_some_and(|key| key != REDACTED) {
-        check.error("api_key", "a key written into the file", "write ${env:NAME}, or use api_key_file");
-    }
     check.require(
         !key.is_some_and(|key| key.starts_with("phc_")),
         "api_key",
         "a project token, which can only send",
         "give a personal API key (phx_...)",
-    );
-    check.require(
-        key.is_none() || config.api_key_file.is_none(),
-        "api_key_file",
-        "a second key",
-        "give one of the two",
     );
     for (key, limit) in
         [("requests_per_minute", config.requests_per_minute), ("requests_per_hour", config.requests_per_hour)]
@@ -46,13 +35,7 @@ pub fn check(config: &ReadConfig, root: &Node, errors: &mut Vec<Problem>) {
     }
     check.period("timeout", config.timeout);
     check.positive("max_attempts", config.max_attempts.into());
-    check.period("initial_interval", config.initial_interval);
-    check.require(
-        config.max_interval >= config.initial_interval,
-        "max_interval",
-        "shorter than initial_interval",
-        "give at least initial_interval",
-    );
+    check.waits("", config.initial_interval, config.max_interval);
     reconcile(config, &mut check);
 }
 

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{Method, StatusCode};
 use reqwest::{Certificate, Client as Http, RequestBuilder, Response, Url};
 use serde::Serialize;
@@ -140,6 +141,25 @@ impl Client {
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
         answer(send(self.request(method, path, &[]).json(body)).await?).await
+    }
+
+    /// Sends something large, compressed.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn send_packed<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        let wrong = |error: String| ClientError::Setting(format!("the body cannot be written: {error}"));
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        serde_json::to_writer(&mut packed, body).map_err(|error| wrong(error.to_string()))?;
+        let packed = packed.finish().map_err(|error| wrong(error.to_string()))?;
+        let request = self.request(method, path, &[]).body(packed);
+        let request = request.header(CONTENT_TYPE, "application/json").header(CONTENT_ENCODING, "gzip");
+        answer(send(request).await?).await
     }
 
     /// The policies in force, or `None` when `known` still are after `wait`.

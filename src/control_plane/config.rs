@@ -11,7 +11,8 @@ use super::cache::config::CacheConfig;
 use super::generator::config::GeneratorConfig;
 use super::rollout::RolloutConfig;
 use super::store::config::StoreConfig;
-use crate::units::{Period, Secret};
+use crate::data_plane::reservoir::config::ReservoirConfig;
+use crate::units::{ByteSize, Period, Secret};
 
 /// `role:`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -61,6 +62,35 @@ pub struct FollowConfig {
     pub state_file: String,
     /// How often counts are reported.
     pub report_interval: Period,
+    /// Recent records for the loop there (`generator:`). Off without the section: then counts alone leave this gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<SamplesConfig>,
+}
+
+/// `control_plane.samples:` Some recent records of every pattern, as the policies in force redact them, and its counts by window
+/// are handed to the control plane, whose loop writes policies from them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct SamplesConfig {
+    /// How often what is new is handed over.
+    pub interval: Period,
+    /// Bytes of records handed over at once at most, in base64; what does not fit goes with the next. Counts always go.
+    pub max_size: ByteSize,
+    /// Records handed over at once at most.
+    pub max_records: usize,
+    /// Recent records, kept in memory until then.
+    pub reservoir: ReservoirConfig,
+}
+
+impl Default for SamplesConfig {
+    fn default() -> Self {
+        SamplesConfig {
+            interval: Period::secs(30),
+            max_size: ByteSize::mib(2),
+            max_records: 5_000,
+            reservoir: ReservoirConfig::default(),
+        }
+    }
 }
 
 impl Default for FollowConfig {
@@ -71,6 +101,7 @@ impl Default for FollowConfig {
             ca_file: None,
             state_file: "lipservice-policies.json".into(),
             report_interval: Period::secs(10),
+            samples: None,
         }
     }
 }

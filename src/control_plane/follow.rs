@@ -13,6 +13,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
+use super::api::{SampleReport, Sampled};
 use super::client::{Client, ClientError, Fetched};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{MetricSink, MetricSource};
@@ -34,6 +35,8 @@ pub struct Follower {
     connected: AtomicBool,
     updates: AtomicU64,
     failures: AtomicU64,
+    sampled: AtomicU64,
+    unsampled: AtomicU64,
 }
 
 impl Follower {
@@ -45,6 +48,8 @@ impl Follower {
             connected: AtomicBool::new(false),
             updates: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            sampled: AtomicU64::new(0),
+            unsampled: AtomicU64::new(0),
         })
     }
 
@@ -103,6 +108,24 @@ impl Follower {
         Ok(())
     }
 
+    /// Hands over a part of this gateway's sample.
+    ///
+    /// # Errors
+    /// When it did not arrive, or was not taken.
+    pub async fn sample(&self, report: &SampleReport) -> Result<Sampled, ClientError> {
+        self.client.send_packed(Method::POST, &["samples"], report).await
+    }
+
+    /// Notes log records that were handed over.
+    pub fn note_sampled(&self, log_records: u64) {
+        self.sampled.fetch_add(log_records, Ordering::Relaxed);
+    }
+
+    /// Notes a part of the sample that did not arrive.
+    pub fn note_unsampled(&self) {
+        self.unsampled.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Whether the last poll was answered.
     pub fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
@@ -145,5 +168,9 @@ impl MetricSource for Follower {
         out.counter("lipservice_control_updates", "Policies taken from the control plane.", &[], load(&self.updates));
         let help = "Polls the control plane did not answer.";
         out.counter("lipservice_control_failures", help, &[], load(&self.failures));
+        let help = "Log records of its sample that a gateway handed over.";
+        out.counter("lipservice_control_sampled_log_records", help, &[], load(&self.sampled));
+        let help = "Parts of its sample that did not arrive; they are sent again.";
+        out.counter("lipservice_control_sample_failures", help, &[], load(&self.unsampled));
     }
 }

@@ -22,5 +22,6 @@ pub mod posthog;
 pub mod replay;
 pub mod report;
 pub mod rollout;
+pub mod samples;
 pub mod store;
 pub mod validate;

@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::task::JoinHandle;
 
 use super::StartError;
@@ -21,12 +22,13 @@ use crate::config::Config;
 use crate::control_plane::api::{Api, Bound, Event, Parts, Report};
 use crate::control_plane::cache::Cache;
 use crate::control_plane::client::Client;
-use crate::control_plane::config::{ControlConfig, Role};
+use crate::control_plane::config::{ControlConfig, Role, SamplesConfig};
 use crate::control_plane::follow::Follower;
 use crate::control_plane::lead::Leader;
 use crate::control_plane::mirror::Mirror;
 use crate::control_plane::report::{Reporter, trial_report};
 use crate::control_plane::rollout::{Stepped, offer};
+use crate::control_plane::samples::{Heard, Limits, Teller};
 use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
 use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::Document;
@@ -149,7 +151,17 @@ impl Control {
         let tell = Box::new(move |stepped: Stepped| teller.events().stepped(&stepped));
         let leading = Arc::clone(&leader).run(store.clone(), retention, tell, self.serving.clone());
         self.sources = vec![Arc::clone(&mirror) as _, Arc::clone(&api) as _, Arc::clone(&leader) as _];
-        if let Some((generator, watched)) = control.generator.as_ref().zip(plane.watched()) {
+        if let Some((generator, mut watched)) = control.generator.as_ref().zip(plane.watched()) {
+            let heard = Heard::new(Arc::clone(&watched.reservoir), plane.clock.clone());
+            api.set_samples(Arc::clone(&heard) as _);
+            self.sources.push(Arc::clone(&heard) as _);
+            watched.heard = Some(heard);
+            if control.role == Role::ControlPlane {
+                // Nothing flows here; what gateways handed over is rewritten by the policies in force, as it is there.
+                publish_from(&mirror, &plane);
+                let changes = follow_here(Arc::clone(&mirror), plane.clone(), self.feeding.clone());
+                self.feeders.push(tokio::spawn(changes));
+            }
             let controller = controller(config, generator, watched, (&store, &mirror, &api, &leader))?;
             self.sources.push(Arc::clone(controller.status()) as _);
             self.feeders.push(tokio::spawn(controller.run(self.feeding.clone())));
@@ -193,6 +205,10 @@ impl Control {
         let own = plane.clone();
         let publish = move |fetched: crate::control_plane::client::Fetched| own.publish(&fetched.hash, &fetched.body);
         self.feeders.push(tokio::spawn(Arc::clone(&follower).run(known, publish, self.feeding.clone())));
+        if let Some((samples, watched)) = settings.samples.as_ref().zip(plane.watched()) {
+            let handing = hand_over(Arc::clone(&follower), watched, samples.clone(), self.feeding.clone());
+            self.feeders.push(tokio::spawn(handing));
+        }
         let (upstream, interval) = (Upstream::There(follower), settings.report_interval.0);
         self.feeders.push(tokio::spawn(report(upstream, "gateway", plane, interval, self.feeding.clone())));
         Ok(())
@@ -218,7 +234,7 @@ impl Plane {
     /// What a loop would watch; nothing without a reservoir.
     fn watched(&self) -> Option<Watched> {
         let Plane { pipeline, policies, anomalies, reservoir, clock } = self.clone();
-        reservoir.map(|reservoir| Watched { pipeline, policies, anomalies, reservoir, clock })
+        reservoir.map(|reservoir| Watched { pipeline, policies, anomalies, reservoir, heard: None, clock })
     }
 
     /// Puts a document of the control plane in force.
@@ -288,6 +304,47 @@ async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: 
         }
         if ends {
             return;
+        }
+    }
+}
+
+/// Hands over what is new in the reservoir every interval, and once more at the end.
+async fn hand_over(follower: Arc<Follower>, watched: Watched, settings: SamplesConfig, stop: Shutdown) {
+    let limits = Limits { bytes: settings.max_size.as_usize(), records: settings.max_records };
+    let mut teller = Teller::new(uuid::Uuid::now_v7().to_string(), limits);
+    loop {
+        let ends = tokio::select! {
+            () = stop.triggered() => true,
+            () = tokio::time::sleep(settings.interval.0.max(Duration::from_millis(100))) => false,
+        };
+        watched.tell(&mut teller);
+        let sending = send_samples(&follower, &mut teller);
+        if !ends {
+            sending.await;
+            continue;
+        }
+        let _ = tokio::time::timeout(LAST_REPORT, sending).await;
+        return;
+    }
+}
+
+/// Sends parts of a sample until one does not arrive.
+async fn send_samples(follower: &Follower, teller: &mut Teller) {
+    while let Some(report) = teller.next() {
+        match follower.sample(report).await {
+            Ok(answer) => follower.note_sampled(teller.acknowledge(answer)),
+            Err(error) => {
+                follower.note_unsampled();
+                // What it does not want as it is, it will not want later either.
+                match error.status() {
+                    Some(StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE) => {
+                        tracing::warn!(%error, "the control plane refuses a part of the sample; it is left out");
+                        teller.give_up();
+                    }
+                    _ => tracing::debug!(%error, "a part of the sample did not arrive; it is sent again"),
+                }
+                return;
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The loop that writes policies, beside the pipeline it watches.
 //!
-//! Purpose: show the loop what flows (reservoir, books, patterns, anomalies, policy files) and start it.
+//! Purpose: show the loop what flows here and at gateways (reservoir, books, patterns, anomalies, policy files) and start it.
 //! Promises: what the loop gets to see has been rewritten by the policies in force at that moment.
 //! Never: decides; see `control_plane::controller`.
 
@@ -16,12 +16,14 @@ use super::{Gateway, StartError, sampler_of};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control_plane::api::{Api, Event, Loop};
+use crate::control_plane::config::Role;
 use crate::control_plane::controller::{Controller, Parts, Traffic};
 use crate::control_plane::generator::config::GeneratorConfig;
 use crate::control_plane::generator::llm;
 use crate::control_plane::lead::Leader;
 use crate::control_plane::mirror::Mirror;
 use crate::control_plane::replay::Settings;
+use crate::control_plane::samples::{Heard, Standing, Teller};
 use crate::control_plane::store::{GENERATED, Store};
 use crate::control_plane::validate::Limits;
 use crate::data_plane::exporter::config::ExporterConfig;
@@ -31,11 +33,15 @@ use crate::data_plane::pipeline::{Pipeline, settings_of};
 use crate::data_plane::policy::{CompiledPolicy, Document};
 use crate::data_plane::reservoir::{Reservoir, Sample};
 
-/// The reservoir of a configuration, if it asks for a loop.
+/// The reservoir of a configuration, if a loop here asks for it, or one elsewhere that it is handed to.
 pub(super) fn reservoir_of(config: &Config) -> Option<Arc<Reservoir>> {
     let window = sampler_of(config).window.interval.0.as_nanos() as u64;
-    let generator = config.control.generator.as_ref()?;
-    Some(Arc::new(Reservoir::new(&generator.reservoir, window)))
+    let control = &config.control;
+    let settings = match control.role {
+        Role::Gateway => &control.follow.samples.as_ref()?.reservoir,
+        Role::All | Role::ControlPlane => &control.generator.as_ref()?.reservoir,
+    };
+    Some(Arc::new(Reservoir::new(settings, window)))
 }
 
 /// What is done with the windows at the end of each: anomalies are looked for, and the reservoir counts.
@@ -60,7 +66,19 @@ pub(super) struct Watched {
     pub policies: Arc<Policies>,
     pub anomalies: Arc<Anomalies>,
     pub reservoir: Arc<Reservoir>,
+    /// What gateways elsewhere say; their records are in the reservoir.
+    pub heard: Option<Arc<Heard>>,
     pub clock: Clock,
+}
+
+impl Watched {
+    /// What a gateway says of itself beside its sample.
+    pub(super) fn tell(&self, teller: &mut Teller) {
+        let (received, kept) = self.volume();
+        let catalogue = self.catalogue();
+        let anomalous = self.anomalous().into_iter().collect();
+        teller.look(&self.sample(), &Standing { received, kept, anomalous, catalogue: &catalogue });
+    }
 }
 
 impl Traffic for Watched {
@@ -80,7 +98,14 @@ impl Traffic for Watched {
     }
 
     fn catalogue(&self) -> Arc<Catalogue> {
-        Arc::clone(self.pipeline.policy().catalogue())
+        let own = Arc::clone(self.pipeline.policy().catalogue());
+        let Some(heard) = self.heard.as_ref().map(|heard| heard.catalogue()).filter(|heard| !heard.is_empty()) else {
+            return own;
+        };
+        match own.is_empty() {
+            true => heard,
+            false => Arc::new(Catalogue::new([own.patterns(), heard.patterns()].concat())),
+        }
     }
 
     fn policies(&self) -> Vec<Document> {
@@ -88,13 +113,20 @@ impl Traffic for Watched {
     }
 
     fn anomalous(&self) -> HashSet<(String, PatternId)> {
-        self.anomalies.ongoing()
+        let mut all = self.anomalies.ongoing();
+        all.extend(self.heard.iter().flat_map(|heard| heard.anomalous()));
+        all
     }
 
     fn volume(&self) -> (Tally, Tally) {
         let totals = self.pipeline.ledger.totals();
-        (totals.received, totals.kept)
+        let (received, kept) = self.heard.as_ref().map(|heard| heard.volume()).unwrap_or_default();
+        (together(totals.received, received), together(totals.kept, kept))
     }
+}
+
+fn together(a: Tally, b: Tally) -> Tally {
+    Tally { records: a.records.saturating_add(b.records), bytes: a.bytes.saturating_add(b.bytes) }
 }
 
 /// A record that was taken before a policy redacted it must not be seen as it was; one that cannot be rewritten is left

@@ -7,7 +7,6 @@
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,11 +20,11 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::sync::watch;
 
 use super::metrics::Sources;
 use super::process;
+use crate::listen::{Room, listen};
 use crate::shutdown::Shutdown;
 
 /// Connections served at once by each server; more wait in the kernel's queue.
@@ -142,42 +141,9 @@ where
     H: Fn(&str, &str) -> Answer + Send + Sync + 'static,
 {
     let handler = Arc::new(handler);
-    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.triggered() => break,
-            accepted = accept(&listener, &room) => accepted,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((stream, room)) => {
-                let (handler, stop) = (handler.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection(stream, handler, stop).await;
-                    drop(room);
-                });
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a telemetry connection could not be accepted");
-                // Out of file descriptors, most often: the next attempt would fail at once too.
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-    drop(listener);
-    let finished = async { while connections.join_next().await.is_some() {} };
-    // What has not finished by then is closed by dropping the set.
-    let _ = tokio::time::timeout(CLOSE_TIMEOUT, finished).await;
-}
-
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, tokio::sync::OwnedSemaphorePermit)> {
-    let room = room.clone().acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _): (TcpStream, SocketAddr) = listener.accept().await?;
-    Ok((stream, room))
+    let room = Room { name: "telemetry", connections: MAX_CONNECTIONS, close_time: CLOSE_TIMEOUT };
+    let closing = stop.clone();
+    listen(listener, room, stop, move |stream, _| connection(stream, Arc::clone(&handler), closing.clone())).await;
 }
 
 async fn connection<H>(stream: TcpStream, handler: Arc<H>, stop: Shutdown)

@@ -2,6 +2,7 @@
 
 mod errors;
 mod files;
+mod generator;
 mod llm;
 mod load;
 mod posthog;

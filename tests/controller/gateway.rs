@@ -139,8 +139,8 @@ async fn every_api_end_to_end() {
         let served = serve(fake.clone()).await.unwrap();
         let llm = format!(
             "{{chain: [main, none], providers: {{main: {{type: {name}, base_url: 'http://{}{path}', model: {MODEL}, \
-             api_key: '${{env:TEST_LLM_KEY}}', initial_interval: 1ms, max_interval: 2ms, input_price: 1, \
-             output_price: 1}}}}}}",
+             api_key: '${{env:TEST_LLM_KEY}}', initial_interval: 1ms, max_interval: 2ms, input_price: 100, \
+             output_price: 100}}}}, limits: {{max_cost_per_day: 1000}}}}",
             served.address
         );
         whole(&llm, async |setup| {
@@ -148,6 +148,14 @@ async fn every_api_end_to_end() {
             assert_eq!((&status["last"]["state"], &status["llm"]["health"]), (&"published".into(), &"ok".into()));
             let runs = setup.get("/v1/generator/runs").await;
             assert_eq!(runs["items"][0]["detail"]["llm"]["models"][0], MODEL, "{runs}");
+            let cost = runs["items"][0]["detail"]["llm"]["dollars"].as_f64().unwrap();
+            let ledger = setup.get("/v1/costs").await["ledger"]["llm"].clone();
+            assert!(cost > 0.01 && (ledger["today"].as_f64().unwrap() - cost).abs() < 2e-6, "{cost} {ledger}");
+            let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_lipservice"));
+            command.args(["cost", "--server", &setup.api("")]);
+            let printed = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+            let printed = String::from_utf8(printed.stdout).unwrap();
+            assert!(printed.contains(&format!("language models ${cost:.2} to date")), "{cost}\n{printed}");
             let version = setup.get("/v1/policies/generated").await;
             let text = version.to_string();
             assert!(text.contains("by fake-1 (request)") && !text.contains(KEY), "{text}");

@@ -2,6 +2,7 @@
 
 mod failure;
 mod gateway;
+mod gateways;
 mod runs;
 mod sample;
 

@@ -4,7 +4,7 @@ use lipservice::control_plane::controller::{ACTOR, RunState};
 use lipservice::control_plane::generator::config::{DriftConfig, GeneratorConfig, Publish};
 use lipservice::control_plane::generator::llm::config::LlmProviderType;
 use lipservice::control_plane::rollout::Rollout;
-use lipservice::control_plane::store::{Actor, GENERATED};
+use lipservice::control_plane::store::{Actor, BookAccount, GENERATED};
 use lipservice::data_plane::sampler::config::SamplerConfig;
 use lipservice::units::Period;
 use serde_json::json;
@@ -30,7 +30,11 @@ async fn traffic_becomes_a_policy_in_force_and_the_bill_falls() {
         let run = stage.store.runs(None, 10).await.unwrap().remove(0);
         assert_eq!((&run.detail["state"], &run.detail["trigger"]), (&json!("published"), &json!("first")));
         assert_eq!(run.detail["llm"]["models"], json!([MODEL]));
-        assert!(run.detail["llm"]["dollars"].as_f64().unwrap() > 0.0, "{}", run.detail);
+        let dollars = run.detail["llm"]["dollars"].as_f64().unwrap();
+        assert!(dollars > 0.0, "{}", run.detail);
+        // What the model cost is on the other side of the ledger, to the last whole microdollar.
+        let booked = stage.store.books(BookAccount::LlmMicrodollars, 0).await.unwrap();
+        assert_eq!(booked, [(stage.store.today(), (1e6 * dollars).floor() as u64)], "{kind:?}");
         assert_eq!(run.detail["llm"]["prompt"].as_str().unwrap().len(), 12, "{}", run.detail["llm"]);
         let rule = &version.document["policies"][0];
         assert!(rule["description"].as_str().unwrap().contains("by fake-1 (request)"), "{rule}");

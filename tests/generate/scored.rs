@@ -4,8 +4,12 @@ use std::fs;
 use std::process::Output;
 use std::sync::Arc;
 
+use lipservice::clock::Clock;
 use lipservice::control_plane::generator::llm::config::LlmProviderType;
 use lipservice::control_plane::generator::llm::provider::transport::SystemTimer;
+use lipservice::control_plane::store::config::StoreConfig;
+use lipservice::control_plane::store::{BookAccount, Store};
+use lipservice::units::SecretUrl;
 use serde_json::Value;
 
 use super::command::Bench;
@@ -24,13 +28,17 @@ async fn generate(bench: &Bench, (kind, name, path): (LlmProviderType, &str, &st
     fake.always(fault);
     let served = serve(fake.clone()).await.unwrap();
     let config = format!(
-        "receivers: {{otlp: {{protocols: {{http: {{}}}}}}}}
+        "api: {{}}
+store: {{url: 'sqlite:{}'}}
+receivers: {{otlp: {{protocols: {{http: {{}}}}}}}}
 exporters: {{debug: {{}}}}
 service: {{pipelines: {{logs: {{receivers: [otlp], exporters: [debug]}}}}}}
 llm:
   providers:
-    main: {{type: {name}, base_url: 'http://{}{path}', model: {MODEL}, api_key: '${{env:TEST_LLM_KEY}}', max_attempts: 1}}
+    main: {{type: {name}, base_url: 'http://{}{path}', model: {MODEL}, api_key: '${{env:TEST_LLM_KEY}}', max_attempts: 1,
+           input_price: 10, output_price: 20}}
 ",
+        bench.path("store.db").display(),
         served.address
     );
     fs::write(bench.path("config.yaml"), config).unwrap();
@@ -40,6 +48,32 @@ llm:
     assert_eq!(fake.complaints(), Vec::<String>::new());
     let found = Bench::found(&output);
     (output, found)
+}
+
+/// What the control plane's books say of models.
+async fn booked(bench: &Bench) -> u64 {
+    let url = format!("sqlite:{}", bench.path("store.db").display());
+    let config = StoreConfig { url: Some(SecretUrl::new(url)), ..StoreConfig::default() };
+    let store = Store::open(&config, Clock::System).await.unwrap();
+    let books = store.books(BookAccount::LlmMicrodollars, 0).await.unwrap();
+    store.close().await;
+    books.iter().map(|(_, amount)| amount).sum()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_model_cost_is_booked_where_there_are_books() {
+    let bench = Bench::new();
+    let (output, found) = generate(&bench, KINDS[0], Fault::None).await;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!bench.path("store.db").exists(), "no store is made for it");
+    assert_eq!(booked(&bench).await, 0);
+    // The store is there now; the same again.
+    let (output, _) = generate(&bench, KINDS[0], Fault::None).await;
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let spend = &found["llm"]["spend"];
+    let dollars = spend["dollars"].as_f64().unwrap();
+    assert!(dollars > 0.0, "{found}");
+    assert_eq!(booked(&bench).await, (1e6 * dollars).round() as u64, "{spend}");
 }
 
 fn labels(policy: &Value) -> impl Fn(&str) -> String {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use lipservice::control_plane::rollout::{
-    Action, Arms, Command, Interval, Kind, Mode, Observation, Phase, Plan, Prediction, RolloutConfig, Seen, Stage,
-    State, Why, begin, order, step,
+    Action, Arms, Command, Interval, Kind, Mode, Observation, Phase, Plan, Prediction, RolloutConfig, Stage, State,
+    Why, begin, order, step,
 };
-use lipservice::control_plane::store::Timestamp;
+use lipservice::control_plane::store::{ArmSums, Timestamp};
 use proptest::prelude::*;
 
 use crate::control_plane::store::START;
@@ -33,12 +33,12 @@ fn plan(mode: Mode, manual: bool, parent: Option<i64>) -> Plan {
 }
 
 fn seen(active: Option<i64>, records: u64, kept_share: f64) -> Observation {
-    let candidate = Seen {
+    let candidate = ArmSums {
         records,
         bytes: records * 100,
         kept: (records as f64 * kept_share) as u64,
         kept_bytes: (records as f64 * 100.0 * kept_share) as u64,
-        ..Seen::default()
+        ..ArmSums::default()
     };
     let services = [("web".to_owned(), Arms { candidate, ..Arms::default() })].into();
     Observation { active, services }

@@ -7,7 +7,7 @@ use lipservice::control_plane::rollout::drive::{carry_out, latest, observe};
 use lipservice::control_plane::rollout::{
     Command, Driver, Interval, Mode, Phase, Prediction, RolloutConfig, Start, Why, start,
 };
-use lipservice::control_plane::store::{ArmRow, Fault, Store, TrialRows};
+use lipservice::control_plane::store::{ArmRow, ArmSums, Fault, Store, TrialRows};
 
 use crate::control_plane::store::{actor, new_version, on_each, sqlite_file};
 
@@ -37,11 +37,13 @@ async fn tell(store: &Store, replica: &str, records: u64, share: f64) {
     let row = |service: &str, arm: &str, share: f64| ArmRow {
         service: service.into(),
         arm: arm.into(),
-        records,
-        bytes: records * 10,
-        kept: (records as f64 * share) as u64,
-        kept_bytes: (records as f64 * 10.0 * share) as u64,
-        ..ArmRow::default()
+        sums: ArmSums {
+            records,
+            bytes: records * 10,
+            kept: (records as f64 * share) as u64,
+            kept_bytes: (records as f64 * 10.0 * share) as u64,
+            ..ArmSums::default()
+        },
     };
     // What another service does is not this version's doing.
     let rows = vec![row(SERVICE, "candidate", share), row(SERVICE, "baseline", 1.0), row("other", "candidate", 1.0)];

@@ -21,9 +21,12 @@ mod policies;
 mod problem;
 mod rollouts;
 mod router;
+mod samples;
 mod serve;
 mod simulate;
 mod statistics;
+mod strict;
+mod unsigned;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -56,6 +59,10 @@ pub use policies::{ActivateVersion, RollBack, WriteVersion};
 pub use problem::Problem;
 pub use rollouts::{RolloutStatus, StartRollout};
 pub use router::{openapi, router};
+pub use samples::{
+    MAX_SAMPLE_ANOMALOUS, MAX_SAMPLE_PATTERNS, MAX_SAMPLE_ROWS, SamplePattern, SampleReport, SampleRow, SampleState,
+    SampleWindow, Sampled, Samples,
+};
 pub use serve::{Bound, ServeError};
 pub use statistics::{MAX_ANOMALIES, Report, TrialReport, TrialRow};
 
@@ -79,6 +86,7 @@ pub struct Api {
     sampler: SamplerConfig,
     local: Local,
     generator: OnceLock<Arc<dyn Loop>>,
+    samples: OnceLock<Arc<dyn Samples>>,
     config: ApiConfig,
     rollout: RolloutConfig,
     driver: Arc<Driver>,
@@ -134,6 +142,7 @@ impl Api {
             sampler,
             local,
             generator: OnceLock::new(),
+            samples: OnceLock::new(),
             config,
             rollout,
             driver,
@@ -152,6 +161,11 @@ impl Api {
     /// Shows the loop that runs in this process; to be said once.
     pub fn set_generator(&self, generator: Arc<dyn Loop>) {
         let _first_stays = self.generator.set(generator);
+    }
+
+    /// Takes samples of gateways from now on; to be said once.
+    pub fn set_samples(&self, samples: Arc<dyn Samples>) {
+        let _first_stays = self.samples.set(samples);
     }
 
     /// What happens, for those who want to tell or hear.

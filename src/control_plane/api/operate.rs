@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::{Caller, CanAdminister, CanRead};
-use super::extract::{At, Body, Params};
+use super::extract::{At, Body, Params, clean};
 use super::page::{self, Page, PageParams};
 use super::problem::{Failure, Kind, Problem};
 use crate::control_plane::store::{AnomalyQuery, AnomalyRow, AuditEntry, NewToken, Replica, Scope, Timestamp, Token};
@@ -166,14 +166,13 @@ pub async fn anomalies(
     Params(params): Params<AnomalyParams>,
 ) -> Result<Json<Page<AnomalyRow>>, Failure> {
     let limit = page::limit(params.limit)?;
-    let clean = |text: String| text.replace('\0', "\u{fffd}");
     let before: Option<(Timestamp, String)> = page::after(params.cursor.as_deref())?;
     let query = AnomalyQuery {
-        service: params.service.map(clean),
-        kind: params.kind.map(clean),
+        service: params.service.map(|text| clean(&text)),
+        kind: params.kind.map(|text| clean(&text)),
         since: params.since,
         open: params.open,
-        before: before.map(|(at, id)| (at, clean(id))),
+        before: before.map(|(at, id)| (at, clean(&id))),
         limit: limit + 1,
     };
     let found = api.store.anomalies(&query).await?;

@@ -16,7 +16,7 @@ use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
 use super::auth::{CanRead, CanWrite};
-use super::extract::{At, Body, Params};
+use super::extract::{At, Body, Params, clean};
 use super::page::{Page, PageParams};
 use super::problem::{Failure, Kind, Problem};
 use super::{Api, diff};
@@ -49,7 +49,7 @@ pub struct WriteVersion {
     expires_at: Option<Timestamp>,
     /// Number of the version it was made from; refused (409) when that is not the newest. 0 for none.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 9223372036854775807i64)]
     parent: Option<i64>,
     /// Whether it is put in force at once.
     #[serde(default)]
@@ -206,7 +206,7 @@ pub(super) fn set_of(service: &str) -> String {
 
 pub(super) fn reason(text: &str) -> Result<String, Failure> {
     let long = || Failure::new(Kind::InvalidBody, "reason: longer than 2000 bytes");
-    let text = text.replace('\0', "\u{fffd}");
+    let text = clean(text);
     (text.len() <= MAX_REASON_BYTES).then_some(text).ok_or_else(long)
 }
 

@@ -19,8 +19,8 @@ use super::extract::{At, Body};
 use super::policies::{reason, service_of, set_of};
 use super::problem::{Failure, Problem};
 use crate::control_plane::rollout::drive::{carry_out, latest, observe};
-use crate::control_plane::rollout::{Command, Mode, Phase, Prediction, Rollout, Seen, Start, Stepped, start as begin};
-use crate::control_plane::store::{Actor, Timestamp};
+use crate::control_plane::rollout::{Command, Mode, Phase, Prediction, Rollout, Start, Stepped, start as begin};
+use crate::control_plane::store::{Actor, ArmSums, Timestamp};
 
 /// A rollout to start.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,25 +43,6 @@ pub struct StartRollout {
     reason: String,
 }
 
-/// What one side decided in the present stage.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ArmStatus {
-    /// Records.
-    records: u64,
-    /// Their bytes.
-    bytes: u64,
-    /// Records kept.
-    kept: u64,
-    /// Their bytes.
-    kept_bytes: u64,
-    /// Records of ERROR and above that were lost.
-    errors_lost: u64,
-    /// Records of anomalous patterns.
-    anomalous: u64,
-    /// Of these, kept.
-    anomalous_kept: u64,
-}
-
 /// A rollout and what was seen in its present stage, or its last.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct RolloutStatus {
@@ -76,18 +57,11 @@ pub struct RolloutStatus {
     /// When it goes back by itself, if nothing more comes.
     until: Timestamp,
     /// The version in force, or what it would have done where the other is only counted.
-    baseline: ArmStatus,
+    baseline: ArmSums,
     /// The version that is rolled out.
-    candidate: ArmStatus,
+    candidate: ArmSums,
     /// Everything.
     rollout: Rollout,
-}
-
-impl ArmStatus {
-    fn of(seen: &Seen) -> Self {
-        let Seen { records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept } = *seen;
-        ArmStatus { records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept }
-    }
 }
 
 impl Api {
@@ -99,8 +73,8 @@ impl Api {
             percentage: rollout.percentage(),
             why: rollout.state.why.as_ref().map(ToString::to_string),
             until: rollout.state.deadline,
-            baseline: ArmStatus::of(&total.baseline),
-            candidate: ArmStatus::of(&total.candidate),
+            baseline: total.baseline,
+            candidate: total.candidate,
             rollout,
         })
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, InfoBuilder, License, OpenApi, Ref, RefOr, ResponseBuilder};
 use utoipa::{PartialSchema as _, ToSchema as _};
@@ -19,7 +19,10 @@ use utoipa_axum::routes;
 use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{Failure, Kind, Problem};
-use super::{Api, active, costs, events, explain, generator, guard, operate, policies, rollouts, simulate, statistics};
+use super::{
+    Api, active, costs, events, explain, generator, guard, operate, policies, rollouts, samples, simulate, statistics,
+    unsigned,
+};
 
 /// Problems any operation may answer with.
 const PROBLEMS: [Kind; 12] = [
@@ -64,6 +67,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(events::events))
         .routes(routes!(generator::status))
         .routes(routes!(generator::runs, generator::ask))
+        .routes(routes!(samples::take))
         .routes(routes!(operate::status))
         .routes(routes!(operate::tokens, operate::create_token))
         .routes(routes!(operate::revoke_token))
@@ -90,8 +94,14 @@ fn describe(mut api: OpenApi) -> OpenApi {
     components.schemas.insert(Problem::name().into_owned(), Problem::schema());
     let bearer = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
     components.add_security_scheme("token", bearer);
+    components.schemas.values_mut().for_each(unsigned::widen);
     for (path, item) in &mut api.paths.paths {
         for operation in operations(item) {
+            operation.parameters.iter_mut().flatten().for_each(|parameter| {
+                if let RefOr::T(Parameter { schema: Some(schema), .. }) = parameter {
+                    unsigned::widen(schema);
+                }
+            });
             finish(operation, path.starts_with("/v1"));
         }
     }

@@ -18,14 +18,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::net::TcpStream;
 
 use super::auth::Peer;
 use super::config::ApiConfig;
 use super::{Api, router};
 use crate::clock::Clock;
 use crate::data_plane::receiver::{ReceiverError, ServerTls, server_tls};
+use crate::listen::{Room, listen};
 use crate::reread::Renewable;
 use crate::shutdown::Shutdown;
 
@@ -103,49 +103,24 @@ impl Bound {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the API cannot listen"),
         };
-        let room = Arc::new(Semaphore::new(api.config.max_connections.max(1)));
+        let room = Room { name: "api", connections: api.config.max_connections, close_time: CLOSE_TIME };
         let router = TowerToHyperService::new(router(&api));
-        let mut connections = JoinSet::new();
-        loop {
-            let accepted = tokio::select! {
-                () = stop.triggered() => break,
-                accepted = accept(&listener, &room) => accepted,
-            };
-            while connections.try_join_next().is_some() {}
-            match accepted {
-                Ok((stream, peer, room)) => {
-                    let (router, tls, stop) = (router.clone(), self.tls.clone(), stop.clone());
-                    connections.spawn(async move {
-                        let _ = stream.set_nodelay(true);
-                        match tls {
-                            None => connection(stream, peer, router, stop).await,
-                            Some(tls) => match tokio::time::timeout(HEAD_TIME, tls.current().accept(stream)).await {
-                                Ok(Ok(stream)) => connection(stream, peer, router, stop).await,
-                                _ => tracing::debug!("a TLS handshake with the API failed"),
-                            },
-                        }
-                        drop(room);
-                    });
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection to the API could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+        let (tls, closing) = (self.tls, stop.clone());
+        let serve = move |stream: TcpStream, peer| {
+            let (router, tls, stop) = (router.clone(), tls.clone(), closing.clone());
+            async move {
+                let _ = stream.set_nodelay(true);
+                match tls {
+                    None => connection(stream, peer, router, stop).await,
+                    Some(tls) => match tokio::time::timeout(HEAD_TIME, tls.current().accept(stream)).await {
+                        Ok(Ok(stream)) => connection(stream, peer, router, stop).await,
+                        _ => tracing::debug!("a TLS handshake with the API failed"),
+                    },
                 }
             }
-        }
-        drop(listener);
-        let finished = async { while connections.join_next().await.is_some() {} };
-        // What has not finished by then is closed by dropping the set.
-        let _ = tokio::time::timeout(CLOSE_TIME, finished).await;
+        };
+        listen(listener, room, stop, serve).await;
     }
-}
-
-type Accepted = (tokio::net::TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
-
-async fn accept(listener: &tokio::net::TcpListener, room: &Arc<Semaphore>) -> std::io::Result<Accepted> {
-    let room = Arc::clone(room).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, room))
 }
 
 async fn connection<S>(stream: S, peer: SocketAddr, router: TowerToHyperService<axum::Router>, stop: Shutdown)

@@ -46,7 +46,6 @@ pub struct Simulation {
     requests: Vec<Box<RawValue>>,
     /// Seed of the randomness of records without a trace id; 1 when left out.
     #[serde(default)]
-    #[schema(maximum = 18446744073709551615u64)]
     seed: Option<u64>,
     /// Patterns listed at most, the largest first; 100 when left out, never more than 10,000.
     #[serde(default)]
@@ -92,6 +91,10 @@ impl Api {
         let mut replay = Replay::new(&settings, policy, CompiledPolicy::default());
         for (at, request) in wanted.requests.iter().enumerate() {
             let wrong = |error: String| Failure::new(Kind::InvalidBody, format!("requests[{at}]: {}", shown(&error)));
+            // The codec reads null as an empty message; a request is none.
+            if !request.get().starts_with('{') {
+                return Err(wrong("not an object".into()));
+            }
             let body = otlp::decode(request.get().as_bytes()).map_err(|error| wrong(error.to_string()))?;
             replay.feed(Bytes::from(body)).map_err(|error| wrong(error.to_string()))?;
         }

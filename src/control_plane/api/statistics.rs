@@ -17,12 +17,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::Api;
 use super::auth::{CanIngest, CanRead};
 use super::events::Event;
-use super::extract::{At, Body, Params, shown};
+use super::extract::{At, Body, Params, clean, shown};
 use super::page::{self, Page, PageParams};
 use super::problem::{Failure, Kind};
 use crate::control_plane::store::{
-    AnomalyRow, ArmRow, Batch, Bucket, Ingested, MAX_BATCH_ROWS, PatternId, PatternQuery, PatternStats, Replica,
-    SeriesQuery, Sort, Store, StoreError, Timestamp, TrialRows,
+    AnomalyRow, ArmRow, ArmSums, Batch, Bucket, Ingested, MAX_BATCH_ROWS, PatternId, PatternQuery, PatternStats,
+    Replica, SeriesQuery, Sort, Store, StoreError, Timestamp, TrialRows,
 };
 use crate::shutdown::Shutdown;
 
@@ -69,7 +69,6 @@ pub struct TrialReport {
     /// The rollout.
     pub rollout: i64,
     /// Its stage.
-    #[schema(value_type = u64, maximum = 4294967295u64)]
     pub stage: u32,
     /// By service and arm.
     #[schema(max_items = 20_000)]
@@ -103,13 +102,16 @@ pub struct TrialRow {
 impl TrialReport {
     /// As the store takes it.
     fn rows_of(self, replica: &str) -> TrialRows {
-        let row = |row: TrialRow| {
-            let TrialRow { service, arm, records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept } =
-                row;
-            ArmRow { service, arm, records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept }
-        };
-        let rows = self.rows.into_iter().map(row).collect();
+        let rows = self.rows.into_iter().map(ArmRow::from).collect();
         TrialRows { rollout: self.rollout, stage: self.stage, replica: replica.to_owned(), rows }
+    }
+}
+
+impl From<TrialRow> for ArmRow {
+    fn from(row: TrialRow) -> Self {
+        let TrialRow { service, arm, records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept } = row;
+        let sums = ArmSums { records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept };
+        ArmRow { service, arm, sums }
     }
 }
 
@@ -338,11 +340,6 @@ pub async fn patterns(
     };
     let found = api.store.patterns(&query).await?;
     Ok(Json(Page::new(found, limit, |last| PatternCursor { value: sort.value(last), id: last.id, from, to })))
-}
-
-/// PostgreSQL refuses the zero character.
-fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
 }
 
 /// Over which time.

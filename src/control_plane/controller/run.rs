@@ -19,7 +19,7 @@ use crate::control_plane::generator::document::rule_id;
 use crate::control_plane::generator::llm::{WhyStatistics, Worth, WorthOrigin};
 use crate::control_plane::generator::offline::{Draft, Flags, Order, Proposal};
 use crate::control_plane::replay::{ReplayError, Script};
-use crate::control_plane::store::{Actor, GENERATED, NewVersion, StoreError, Timestamp, VersionOrigin};
+use crate::control_plane::store::{Actor, BookAccount, GENERATED, NewVersion, StoreError, Timestamp, VersionOrigin};
 use crate::control_plane::validate::check;
 use crate::data_plane::pattern::PatternId;
 use crate::data_plane::policy::Document;
@@ -157,8 +157,7 @@ impl Controller {
         let before = scorer.state().spend.clone();
         let worths = scorer.score(facts).await;
         let after = &scorer.state().spend;
-        // The day may have changed in between: then all of it is this run's.
-        let since = |now: f64, then: f64| if now >= then { now - then } else { now };
+        let dollars = after.dollars_since(&before);
         let models: BTreeSet<&str> = worths
             .iter()
             .filter_map(|worth| match &worth.origin {
@@ -170,11 +169,8 @@ impl Controller {
         let detail = json!({
             "models": models,
             "prompt": scorer.prompt(),
-            "dollars": since(after.dollars, before.dollars),
-            "tokens": since(
-                (after.input_tokens + after.output_tokens) as f64,
-                (before.input_tokens + before.output_tokens) as f64,
-            ),
+            "dollars": dollars,
+            "tokens": after.tokens_since(&before),
             "health": status.health,
             "why": status.why,
             "asked": status.asked,
@@ -182,7 +178,25 @@ impl Controller {
             "by_statistics": status.by_statistics,
             "faults": status.faults,
         });
+        drop(scorer);
+        self.book(dollars).await;
         Scored { worths, detail }
+    }
+
+    /// Writes what a model cost into the store's books. What the store does not take now goes with the next run's.
+    async fn book(&self, dollars: f64) {
+        let whole = {
+            let mut memory = self.memory.lock();
+            memory.unbooked_microdollars += 1e6 * dollars;
+            memory.unbooked_microdollars.floor()
+        };
+        if whole < 1.0 {
+            return;
+        }
+        match self.store.book(BookAccount::LlmMicrodollars, whole as u64).await {
+            Ok(()) => self.memory.lock().unbooked_microdollars -= whole,
+            Err(error) => tracing::warn!(%error, "what the language model cost is booked with the next run"),
+        }
     }
 
     /// Stores the policy as a version.

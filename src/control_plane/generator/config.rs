@@ -12,8 +12,8 @@ use super::budget::Budget;
 use crate::data_plane::reservoir::config::ReservoirConfig;
 use crate::units::Period;
 
-/// `generator:` Writes sampling policies for a budget from what flows through this process, again and again. Off without
-/// the section. Needs `role: all` and `api:`.
+/// `generator:` Writes sampling policies for a budget from what flows through this process and through gateways with
+/// `control_plane.samples`, again and again. Off without the section. Needs `role: all` and `api:`, or `role: control_plane`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct GeneratorConfig {

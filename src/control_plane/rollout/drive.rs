@@ -14,9 +14,9 @@ use utoipa::ToSchema;
 use super::config::RolloutConfig;
 use super::plan::{Mode, Phase, Plan, State};
 use super::prediction::Prediction;
-use super::step::{Action, Arms, Command, Observation, Seen, Turned, begin, order, step};
+use super::step::{Action, Arms, Command, Observation, Turned, begin, order, step};
 use crate::control_plane::store::{
-    Actor, ArmRow, Fault, GLOBAL, InForce, NewRollout, RolloutChange, RolloutRow, Store, StoreError,
+    Actor, Fault, GLOBAL, InForce, NewRollout, RolloutChange, RolloutRow, Store, StoreError,
 };
 use crate::telemetry::{MetricSink, MetricSource};
 
@@ -206,23 +206,11 @@ pub async fn observe(store: &Store, rollout: &Rollout) -> Result<Observation, St
         if rollout.service != GLOBAL && row.service != rollout.service {
             continue;
         }
-        let arms: &mut Arms = seen.services.entry(row.service.clone()).or_default();
+        let arms: &mut Arms = seen.services.entry(row.service).or_default();
         let arm = if row.arm == "candidate" { &mut arms.candidate } else { &mut arms.baseline };
-        arm.add(&of_row(&row));
+        arm.add(&row.sums);
     }
     Ok(seen)
-}
-
-fn of_row(row: &ArmRow) -> Seen {
-    Seen {
-        records: row.records,
-        bytes: row.bytes,
-        kept: row.kept,
-        kept_bytes: row.kept_bytes,
-        errors_lost: row.errors_lost,
-        anomalous: row.anomalous,
-        anomalous_kept: row.anomalous_kept,
-    }
 }
 
 /// Writes a step; `None` when someone else was faster.

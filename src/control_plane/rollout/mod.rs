@@ -21,4 +21,4 @@ pub use drive::{Driver, Rollout, Start, Stepped, start};
 pub use offer::Offer;
 pub use plan::{Kind, Mode, Phase, Plan, Stage, State, Why};
 pub use prediction::{Interval, Prediction};
-pub use step::{Action, Arms, Command, Observation, Seen, Turned, begin, order, step};
+pub use step::{Action, Arms, Command, Observation, Turned, begin, order, step};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::plan::{Kind, Phase, Plan, Stage, State, Why};
 use super::prediction::Interval;
-use crate::control_plane::store::Timestamp;
+use crate::control_plane::store::{ArmSums, Timestamp};
 
 /// Most time that counts between two looks, in milliseconds: nobody watched a longer gap.
 const MAX_CREDIT_MS: u64 = 60_000;
@@ -20,46 +20,13 @@ const MIN_ANOMALOUS: u64 = 100;
 /// Part of what the version in force keeps of anomalous patterns that the new one must keep.
 const ANOMALOUS_PART: f64 = 0.9;
 
-/// What one arm decided in a stage, as far as gateways have told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// Records.
-    pub records: u64,
-    /// Their bytes.
-    pub bytes: u64,
-    /// Records kept.
-    pub kept: u64,
-    /// Their bytes.
-    pub kept_bytes: u64,
-    /// Records of ERROR and above lost.
-    pub errors_lost: u64,
-    /// Records of anomalous patterns.
-    pub anomalous: u64,
-    /// Of these, kept.
-    pub anomalous_kept: u64,
-}
-
-impl Seen {
-    /// Adds those of another.
-    pub fn add(&mut self, other: &Seen) {
-        let Seen { records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept } = other;
-        self.records += records;
-        self.bytes += bytes;
-        self.kept += kept;
-        self.kept_bytes += kept_bytes;
-        self.errors_lost += errors_lost;
-        self.anomalous += anomalous;
-        self.anomalous_kept += anomalous_kept;
-    }
-}
-
 /// Both sides.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arms {
     /// The version in force.
-    pub baseline: Seen,
+    pub baseline: ArmSums,
     /// The new one.
-    pub candidate: Seen,
+    pub candidate: ArmSums,
 }
 
 /// What is known when a step is taken.
@@ -192,7 +159,7 @@ fn fault(plan: &Plan, stage: Stage, seen: &Observation, total: &Arms) -> Option<
     if total.candidate.errors_lost > 0 {
         return Some(Why::ErrorsLost { records: total.candidate.errors_lost });
     }
-    let outside = |service: Option<&String>, interval: &Interval, arm: &Seen| {
+    let outside = |service: Option<&String>, interval: &Interval, arm: &ArmSums| {
         let enough = arm.records >= stage.min_records.max(1) && arm.bytes > 0;
         let share = arm.kept_bytes as f64 / arm.bytes.max(1) as f64;
         (enough && !interval.allows(share, arm.records)).then(|| Why::KeptBytes {
@@ -212,8 +179,9 @@ fn fault(plan: &Plan, stage: Stage, seen: &Observation, total: &Arms) -> Option<
 
 /// Whether what is anomalous is seen less than before.
 fn less_anomalous(plan: &Plan, total: &Arms) -> Option<Why> {
-    let share =
-        |arm: &Seen| (arm.anomalous >= MIN_ANOMALOUS).then(|| arm.anomalous_kept as f64 / arm.anomalous.max(1) as f64);
+    let share = |arm: &ArmSums| {
+        (arm.anomalous >= MIN_ANOMALOUS).then(|| arm.anomalous_kept as f64 / arm.anomalous.max(1) as f64)
+    };
     let low = plan.prediction.anomalous_kept.or_else(|| share(&total.baseline).map(|share| ANOMALOUS_PART * share))?;
     let seen = share(&total.candidate)?;
     let interval = Interval { low, high: 1.0 };

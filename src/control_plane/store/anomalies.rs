@@ -57,14 +57,12 @@ pub struct AnomalyRow {
     pub seen: f64,
     /// Windows looked at together.
     #[serde(default)]
-    #[schema(maximum = 4294967295u64)]
     pub windows: u32,
     /// Dispersion of the prediction: variance = mean + dispersion · mean².
     #[serde(default)]
     pub dispersion: f64,
     /// Patterns concerned.
     #[serde(default)]
-    #[schema(maximum = 4294967295u64)]
     pub patterns: u32,
     /// Start of the first window that belongs to it.
     pub since: Timestamp,

@@ -49,7 +49,6 @@ pub struct Batch {
     /// Bytes of bodies that the billed destination took since the report before, before compression; left out
     /// by those who send nothing themselves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(maximum = 18446744073709551615u64)]
     pub sent_bytes: Option<u64>,
 }
 
@@ -308,7 +307,8 @@ impl Write<'_> {
                 let start = floor(*start, level.seconds);
                 if let Some(id) = ids.get(key).filter(|_| bounds.has(index, start)) {
                     of_patterns.entry((*id, start)).or_default().add(*sums);
-                    for scope in [scope_of(None), scope_of(Some(&key.service))] {
+                    let scopes = [scope_of(None), scope_of(Some(&key.service))];
+                    for scope in scopes.into_iter().filter(|_| level.has_scopes) {
                         of_scopes.entry((scope, level.seconds, start)).or_default().add(*sums);
                     }
                 }

@@ -1,7 +1,7 @@
-//! Counts at four lengths of bucket, and which of them answer a question.
+//! Counts at five lengths of bucket, and which of them answer a question.
 //!
-//! Purpose: every count stands in a bucket of 10 s, of 5 minutes, of an hour and of a day, written in one transaction. A span is
-//! then summed from few long buckets and some short ones at its edges.
+//! Purpose: every count stands in a bucket of 10 s, of a minute, of 5 minutes, of an hour and of a day, written in one
+//! transaction. A span is then summed from few long buckets and some short ones at its edges.
 //! Promises: a cover takes each count of the span once, whatever retention has removed: where short buckets are gone, longer
 //! ones are counted at their start. Bounds never go back.
 //! Never: reads a clock; the bounds of what is kept are in the store, in the same transaction as the counts.
@@ -17,17 +17,23 @@ pub(super) struct Level {
     pub seconds: i64,
     /// Counts of patterns.
     pub table: &'static str,
+    /// Index into [`BASE`] of the length it is kept as long as.
+    pub base: usize,
+    /// Whether the sums of services and of everything are kept at this length, too. Questions over time read the base
+    /// lengths alone; those of a day are there since schema 2.
+    pub has_scopes: bool,
 }
 
 /// From the shortest to the longest; each is a multiple of the one before.
-pub(super) const LEVELS: [Level; 4] = [
-    Level { seconds: 10, table: "counts_10s" },
-    Level { seconds: 300, table: "counts_5m" },
-    Level { seconds: 3600, table: "counts_1h" },
-    Level { seconds: 86_400, table: "counts_1d" },
+pub(super) const LEVELS: [Level; 5] = [
+    Level { seconds: 10, table: "counts_10s", base: 0, has_scopes: true },
+    Level { seconds: 60, table: "counts_1m", base: 0, has_scopes: false },
+    Level { seconds: 300, table: "counts_5m", base: 1, has_scopes: true },
+    Level { seconds: 3600, table: "counts_1h", base: 2, has_scopes: true },
+    Level { seconds: 86_400, table: "counts_1d", base: 2, has_scopes: true },
 ];
-/// Lengths that answers are exact to; days only save work.
-pub(super) const BASE_LEVELS: usize = 3;
+/// Indexes of the lengths that answers are exact to; minutes and days only save work.
+pub(super) const BASE: [usize; 3] = [0, 2, 3];
 
 /// Buckets of one length that follow on each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +49,8 @@ pub(super) struct Run {
 /// What the store has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Bounds {
-    /// Of each base level, where its buckets begin to be complete; never later than those of a longer level.
-    pub first: [i64; BASE_LEVELS],
+    /// Of each base length, where its buckets begin to be complete; never later than those of a longer one.
+    pub first: [i64; BASE.len()],
     /// No count is at this time or later.
     pub end: i64,
 }
@@ -59,25 +65,26 @@ pub(super) fn floor(at: i64, seconds: i64) -> i64 {
 }
 
 impl Bounds {
-    /// Whether a bucket of a level is complete. Days are made of hours.
+    /// Whether a bucket of a level is complete.
     pub fn has(&self, level: usize, start: i64) -> bool {
-        start >= self.first[level.min(BASE_LEVELS - 1)]
+        start >= self.first[LEVELS[level].base]
     }
 
-    /// The shortest level that has this time.
-    fn shortest(&self, at: i64) -> usize {
-        (0..BASE_LEVELS - 1).find(|level| at >= self.first[*level]).unwrap_or(BASE_LEVELS - 1)
+    /// Seconds of the shortest buckets that have this time.
+    fn shortest(&self, at: i64) -> i64 {
+        let base = (0..BASE.len() - 1).find(|base| at >= self.first[*base]).unwrap_or(BASE.len() - 1);
+        LEVELS[BASE[base]].seconds
     }
 
     /// The span as whole buckets of the shortest level at each edge: those that start within it.
     fn whole(&self, from: i64, to: i64) -> (i64, i64) {
-        let from = from.max(self.first[BASE_LEVELS - 1]);
-        let from = ceil(from, LEVELS[self.shortest(from)].seconds);
+        let from = from.max(self.first[BASE.len() - 1]);
+        let from = ceil(from, self.shortest(from));
         if to >= self.end {
             // There is nothing behind the end: the longest bucket that is running has no more than the span does.
             return (from, ceil(self.end, LEVELS[LEVELS.len() - 1].seconds));
         }
-        (from, ceil(to, LEVELS[self.shortest(to - 1)].seconds))
+        (from, ceil(to, self.shortest(to - 1)))
     }
 
     /// The fewest runs of buckets that add up to the span.
@@ -110,11 +117,11 @@ impl Bounds {
     /// The span in the shortest buckets there are.
     pub fn shortest_runs(&self, from: i64, to: i64) -> Vec<Run> {
         let (from, to) = self.whole(from, to);
-        let piece = |level: usize| {
-            let until = if level == 0 { to } else { self.first[level - 1].min(to) };
-            Run { level, from: from.max(self.first[level]), to: until }
+        let piece = |base: usize| {
+            let until = if base == 0 { to } else { self.first[base - 1].min(to) };
+            Run { level: BASE[base], from: from.max(self.first[base]), to: until }
         };
-        (0..BASE_LEVELS).rev().map(piece).filter(|run| run.from < run.to).collect()
+        (0..BASE.len()).rev().map(piece).filter(|run| run.from < run.to).collect()
     }
 }
 
@@ -126,9 +133,9 @@ impl Store {
         let mut bounds = Bounds::default();
         for row in sqlx::query(sql).fetch_all(&mut **tx).await? {
             let (resolution, start): (i64, i64) = (get(&row, "resolution")?, get(&row, "start")?);
-            match LEVELS.iter().position(|level| level.seconds == resolution) {
-                Some(level) if level < BASE_LEVELS => bounds.first[level] = start,
-                _ => bounds.end = start + LEVELS[0].seconds,
+            match BASE.iter().position(|level| LEVELS[*level].seconds == resolution) {
+                Some(base) => bounds.first[base] = start,
+                None => bounds.end = start + LEVELS[0].seconds,
             }
         }
         // Without buckets of 10 s everything is older than where they begin.
@@ -184,7 +191,7 @@ mod tests {
         ) {
             let tables = tables(&counts, &bounds);
             // Each count stands in the shortest bucket that is kept, and belongs to the span when that begins in it.
-            let stands = |at: i64| bounds.has(2, at).then(|| floor(at, LEVELS[bounds.shortest(at)].seconds));
+            let stands = |at: i64| (at >= bounds.first[2]).then(|| floor(at, bounds.shortest(at)));
             let within = |at: &i64| stands(*at).is_some_and(|start| from <= start && start < to);
             let expected: u64 = counts.iter().filter(|(at, _)| within(at)).map(|(_, records)| records).sum();
             let cover = bounds.cover(from, to);

@@ -42,6 +42,12 @@ const STEPS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0005_books.sql"),
         include_str!("../../../migrations/postgres/0005_books.sql"),
     ),
+    (
+        6,
+        "minutes",
+        include_str!("../../../migrations/sqlite/0006_minutes.sql"),
+        include_str!("../../../migrations/postgres/0006_minutes.sql"),
+    ),
 ];
 
 /// How often a process tries when others migrate the same SQLite file.

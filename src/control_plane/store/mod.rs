@@ -45,7 +45,7 @@ pub use ingest::{Batch, Ingested, MAX_BATCH_ROWS, StatsRow};
 pub use leader::Leadership;
 pub use query::{Bucket, PatternId, PatternQuery, PatternStats, SeriesQuery, Sort};
 pub use replicas::Replica;
-pub use rollouts::{ArmRow, InForce, NewRollout, RolloutChange, RolloutRow, TrialRows};
+pub use rollouts::{ArmRow, ArmSums, InForce, NewRollout, RolloutChange, RolloutRow, TrialRows};
 pub use rollup::{Retention, RollUp};
 pub use time::Timestamp;
 pub use tokens::{MAX_TOKENS, NewToken, Scope, Token, digest_of};

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use super::ingest::scope_of;
 use super::levels::{LEVELS, Run};
 use super::sql::Sql;
-use super::{Store, StoreError, Timestamp, count, get};
+use super::{Engine, Store, StoreError, Timestamp, count, get};
 
 /// What patterns are ordered by, the largest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -164,6 +164,8 @@ const COLUMNS: &str = "SELECT p.id, p.service, p.severity, p.pattern, p.template
 /// Sums of one table or of several.
 const SUMS: &str = "CAST(SUM(records) AS BIGINT) AS records, CAST(SUM(bytes) AS BIGINT) AS bytes, \
      CAST(SUM(kept) AS BIGINT) AS kept, CAST(SUM(kept_bytes) AS BIGINT) AS kept_bytes FROM ";
+/// Names of the sums of runs; there are never more runs.
+const LOOKS: [&str; 2 * LEVELS.len()] = ["s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9"];
 /// What is true of no row.
 const NOTHING: &[Run] = &[Run { level: 0, from: 0, to: 0 }];
 
@@ -173,28 +175,123 @@ struct Filter<'a> {
     service: Option<&'a str>,
     severity: Option<&'a str>,
     id: Option<PatternId>,
+    /// Those of the table `page`.
+    is_paged: bool,
+}
+
+impl Filter<'_> {
+    /// The conditions, about patterns `q`; `id` is where their number stands.
+    fn push(&self, sql: &mut Sql, id: &'static str) {
+        if let Some(service) = self.service {
+            sql.push(" AND q.service = ").bind(service.to_owned());
+        }
+        if let Some(severity) = self.severity {
+            sql.push(" AND q.severity = ").bind(severity.to_owned());
+        }
+        if let Some(only) = self.id {
+            sql.push(" AND ").push(id).push(" = ").bind(only);
+        }
+        if self.is_paged {
+            sql.push(" AND ").push(id).push(" IN (SELECT id FROM page)");
+        }
+    }
 }
 
 /// Sums of patterns: `SELECT id, records, bytes, kept, kept_bytes`.
-fn sums(sql: &mut Sql, runs: &[Run], filter: &Filter<'_>) {
+fn sums(sql: &mut Sql, engine: Engine, runs: &[Run], filter: &Filter<'_>) {
+    // SQLite makes the sums of a run pattern by pattern, in the order of the tables, and so sorts nothing. PostgreSQL hashes
+    // them; patterns beside the counts would only be more to read.
+    let joins = engine == Engine::Sqlite || filter.service.is_some() || filter.severity.is_some();
     sql.push("SELECT id, ").push(SUMS).push("(");
     for (index, run) in if runs.is_empty() { NOTHING } else { runs }.iter().enumerate() {
-        // The sums of each run are made pattern by pattern, in the order of the tables, and take no sorting.
-        sql.push(if index > 0 { " UNION ALL SELECT q.id AS id, " } else { "SELECT q.id AS id, " }).push(SUMS);
-        sql.push("patterns q CROSS JOIN ").push(LEVELS[run.level].table).push(" s WHERE s.pattern_id = q.id");
-        sql.push(" AND s.start >= ").bind(run.from).push(" AND s.start < ").bind(run.to);
-        if let Some(service) = filter.service {
-            sql.push(" AND q.service = ").bind(service.to_owned());
+        sql.push(if index > 0 { " UNION ALL " } else { "" });
+        match joins {
+            true => sql.push("SELECT q.id AS id, ").push(SUMS).push("patterns q CROSS JOIN "),
+            false => sql.push("SELECT s.pattern_id AS id, ").push(SUMS),
+        };
+        sql.push(LEVELS[run.level].table).push(" s WHERE s.start >= ").bind(run.from);
+        sql.push(" AND s.start < ").bind(run.to);
+        if joins {
+            sql.push(" AND s.pattern_id = q.id");
         }
-        if let Some(severity) = filter.severity {
-            sql.push(" AND q.severity = ").bind(severity.to_owned());
-        }
-        if let Some(id) = filter.id {
-            sql.push(" AND q.id = ").bind(id);
-        }
-        sql.push(" GROUP BY q.id");
+        filter.push(sql, if joins { "q.id" } else { "s.pattern_id" });
+        sql.push(if joins { " GROUP BY q.id" } else { " GROUP BY s.pattern_id" });
     }
     sql.push(") u GROUP BY id");
+}
+
+/// The part of the list behind the page before.
+fn behind(sql: &mut Sql, query: &PatternQuery, column: &'static str) {
+    if let Some((value, id)) = query.after {
+        sql.push(" WHERE (").push(column).push(" < ").bind(value).push(" OR (").push(column).push(" = ").bind(value);
+        sql.push(" AND id > ").bind(id).push("))");
+    }
+    sql.push(" ORDER BY ").push(column).push(" DESC, id LIMIT ").bind(i64::from(query.limit));
+}
+
+fn filter(query: &PatternQuery) -> Filter<'_> {
+    Filter { service: query.service.as_deref(), severity: query.severity.as_deref(), id: query.id, is_paged: false }
+}
+
+/// A page for PostgreSQL: of all patterns the one sum that they are ordered by, over the buckets as they lie in the tables; then
+/// all sums of those on the page.
+fn page_by_hashes(query: &PatternQuery, runs: &[Run]) -> Sql {
+    let runs = if runs.is_empty() { NOTHING } else { runs };
+    let filter = filter(query);
+    let joins = filter.service.is_some() || filter.severity.is_some();
+    let mut sql =
+        Sql::new("WITH page AS MATERIALIZED (SELECT id FROM (SELECT id, CAST(SUM(one) AS BIGINT) AS value FROM (");
+    for (index, run) in runs.iter().enumerate() {
+        sql.push(if index > 0 { " UNION ALL " } else { "" });
+        sql.push("SELECT s.pattern_id AS id, ").push(query.sort.column()).push(" AS one FROM ");
+        sql.push(LEVELS[run.level].table).push(" s");
+        sql.push(if joins { " JOIN patterns q ON q.id = s.pattern_id" } else { "" });
+        sql.push(" WHERE s.start >= ").bind(run.from).push(" AND s.start < ").bind(run.to);
+        filter.push(&mut sql, "s.pattern_id");
+    }
+    sql.push(") u GROUP BY id) a");
+    behind(&mut sql, query, "value");
+    all_sums(&mut sql, Engine::Postgres, query, runs);
+    sql
+}
+
+/// All sums of the patterns of the table `page`, in its order.
+fn all_sums(sql: &mut Sql, engine: Engine, query: &PatternQuery, runs: &[Run]) {
+    sql.push(") ").push(COLUMNS).push("(");
+    sums(sql, engine, runs, &Filter { is_paged: true, ..Filter::default() });
+    sql.push(") t JOIN patterns p ON p.id = t.id ORDER BY ").push(query.sort.joined_column()).push(" DESC, t.id");
+}
+
+/// A page for SQLite: of all patterns the one sum that they are ordered by, each run of a pattern by one look into its table,
+/// in the order of the tables; then all sums of those on the page. Nothing is sorted but the page.
+fn page_by_scalars(query: &PatternQuery, runs: &[Run]) -> Sql {
+    let runs = if runs.is_empty() { NOTHING } else { runs };
+    let mut sql = Sql::new("WITH looks AS MATERIALIZED (SELECT q.id AS id");
+    for (index, run) in runs.iter().enumerate() {
+        sql.push(", (SELECT SUM(").push(query.sort.column()).push(") FROM ").push(LEVELS[run.level].table);
+        sql.push(" s WHERE s.pattern_id = q.id AND s.start >= ").bind(run.from);
+        sql.push(" AND s.start < ").bind(run.to).push(") AS ").push(LOOKS[index]);
+    }
+    // By the number of the pattern, unless the index of services leaves few of them.
+    sql.push(if query.service.is_none() {
+        " FROM patterns q NOT INDEXED WHERE 1 = 1"
+    } else {
+        " FROM patterns q WHERE 1 = 1"
+    });
+    filter(query).push(&mut sql, "q.id");
+    sql.push("), page AS MATERIALIZED (SELECT id FROM (SELECT id, 0");
+    for name in &LOOKS[..runs.len()] {
+        sql.push(" + COALESCE(").push(name).push(", 0)");
+    }
+    // Where no run has a row, there was nothing.
+    sql.push(" AS value FROM looks WHERE COALESCE(NULL");
+    for name in &LOOKS[..runs.len()] {
+        sql.push(", ").push(name);
+    }
+    sql.push(") IS NOT NULL) a");
+    behind(&mut sql, query, "value");
+    all_sums(&mut sql, Engine::Sqlite, query, runs);
+    sql
 }
 
 impl Store {
@@ -206,18 +303,10 @@ impl Store {
         let (from, to) = (query.from.secs(), query.to.secs());
         let mut tx = self.look().await?;
         let runs = Store::bounds(&mut tx).await?.cover(from, to);
-        let column = query.sort.column();
-        let mut sql = Sql::new(COLUMNS);
-        sql.push("(SELECT * FROM (");
-        let filter = Filter { service: query.service.as_deref(), severity: query.severity.as_deref(), id: query.id };
-        sums(&mut sql, &runs, &filter);
-        sql.push(") a WHERE 1 = 1");
-        if let Some((value, id)) = query.after {
-            sql.push(" AND (").push(column).push(" < ").bind(value).push(" OR (").push(column).push(" = ").bind(value);
-            sql.push(" AND id > ").bind(id).push("))");
-        }
-        sql.push(" ORDER BY ").push(column).push(" DESC, id LIMIT ").bind(i64::from(query.limit));
-        sql.push(") t JOIN patterns p ON p.id = t.id ORDER BY ").push(query.sort.joined_column()).push(" DESC, t.id");
+        let sql = match self.engine {
+            Engine::Sqlite => page_by_scalars(query, &runs),
+            Engine::Postgres => page_by_hashes(query, &runs),
+        };
         let rows = sql.build()?.fetch_all(&mut *tx).await?;
         tx.commit().await?;
         let seconds = (to - from).max(1) as f64;
@@ -238,7 +327,7 @@ impl Store {
         let runs = Store::bounds(&mut tx).await?.cover(from.secs(), to.secs());
         let mut sql = Sql::new(COLUMNS);
         sql.push("patterns p LEFT JOIN (");
-        sums(&mut sql, &runs, &Filter { id: Some(id), ..Filter::default() });
+        sums(&mut sql, self.engine, &runs, &Filter { id: Some(id), ..Filter::default() });
         sql.push(") t ON t.id = p.id WHERE p.id = ").bind(id);
         let row = sql.build()?.fetch_optional(&mut *tx).await?;
         tx.commit().await?;

@@ -6,8 +6,10 @@
 //! twice count once.
 //! Never: knows what a plan or a state means.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
+use utoipa::ToSchema;
 
 use super::activation::Action;
 use super::versions::target;
@@ -94,13 +96,10 @@ pub struct RolloutChange<'a> {
     pub why: &'a str,
 }
 
-/// What a gateway counted of a stage so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ArmRow {
-    /// Whose records.
-    pub service: String,
-    /// `baseline` or `candidate`.
-    pub arm: String,
+/// What one side decided in a stage, as far as gateways have told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ArmStatus)]
+pub struct ArmSums {
     /// Records.
     pub records: u64,
     /// Their bytes.
@@ -115,6 +114,31 @@ pub struct ArmRow {
     pub anomalous: u64,
     /// Of these, kept.
     pub anomalous_kept: u64,
+}
+
+impl ArmSums {
+    /// Adds those of another.
+    pub fn add(&mut self, other: &ArmSums) {
+        let ArmSums { records, bytes, kept, kept_bytes, errors_lost, anomalous, anomalous_kept } = other;
+        self.records += records;
+        self.bytes += bytes;
+        self.kept += kept;
+        self.kept_bytes += kept_bytes;
+        self.errors_lost += errors_lost;
+        self.anomalous += anomalous;
+        self.anomalous_kept += anomalous_kept;
+    }
+}
+
+/// What a gateway counted of a stage so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArmRow {
+    /// Whose records.
+    pub service: String,
+    /// `baseline` or `candidate`.
+    pub arm: String,
+    /// The counts.
+    pub sums: ArmSums,
 }
 
 /// Counts of a stage of a rollout, by one gateway.
@@ -297,13 +321,15 @@ impl Store {
             Ok(ArmRow {
                 service: get(row, "service")?,
                 arm: get(row, "arm")?,
-                records: count(row, "records")?,
-                bytes: count(row, "bytes")?,
-                kept: count(row, "kept")?,
-                kept_bytes: count(row, "kept_bytes")?,
-                errors_lost: count(row, "errors_lost")?,
-                anomalous: count(row, "anomalous")?,
-                anomalous_kept: count(row, "anomalous_kept")?,
+                sums: ArmSums {
+                    records: count(row, "records")?,
+                    bytes: count(row, "bytes")?,
+                    kept: count(row, "kept")?,
+                    kept_bytes: count(row, "kept_bytes")?,
+                    errors_lost: count(row, "errors_lost")?,
+                    anomalous: count(row, "anomalous")?,
+                    anomalous_kept: count(row, "anomalous_kept")?,
+                },
             })
         };
         rows.iter().map(arm).collect()
@@ -344,13 +370,13 @@ impl Write<'_> {
             .bind(text(&trial.replica))
             .bind(text(&row.service))
             .bind(text(&row.arm))
-            .bind(number(row.records))
-            .bind(number(row.bytes))
-            .bind(number(row.kept))
-            .bind(number(row.kept_bytes))
-            .bind(number(row.errors_lost))
-            .bind(number(row.anomalous))
-            .bind(number(row.anomalous_kept))
+            .bind(number(row.sums.records))
+            .bind(number(row.sums.bytes))
+            .bind(number(row.sums.kept))
+            .bind(number(row.sums.kept_bytes))
+            .bind(number(row.sums.errors_lost))
+            .bind(number(row.sums.anomalous))
+            .bind(number(row.sums.anomalous_kept))
             .execute(&mut *self.tx)
             .await?;
         Ok(())

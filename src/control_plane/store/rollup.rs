@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use super::config::RetentionConfig;
-use super::levels::{BASE_LEVELS, LEVELS, floor};
+use super::levels::{BASE, LEVELS, Level, floor};
 use super::sql::Sql;
 use super::{Store, StoreError, Write};
 
@@ -64,23 +64,26 @@ impl Store {
         sqlx::query(turn).execute(&mut *write.tx).await?;
         let mut first = Store::bounds(&mut write.tx).await?.first;
         let ages = [retention.fine, retention.medium, retention.coarse];
-        for level in (0..BASE_LEVELS).rev() {
+        let longest = BASE.len() - 1;
+        for base in (0..=longest).rev() {
             // On the bounds of the next length; hours begin anywhere, days that have lost hours are not asked for.
-            let unit = LEVELS[(level + 1).min(BASE_LEVELS - 1)].seconds;
-            let longer = if level + 1 < BASE_LEVELS { first[level + 1] } else { 0 };
-            let to = floor(now.before(ages[level]).secs(), unit).max(longer);
-            if to <= first[level] {
+            let unit = LEVELS[BASE[(base + 1).min(longest)]].seconds;
+            let longer = if base < longest { first[base + 1] } else { 0 };
+            let to = floor(now.before(ages[base]).secs(), unit).max(longer);
+            if to <= first[base] {
                 continue;
             }
-            first[level] = to;
+            first[base] = to;
+            let own = LEVELS[BASE[base]].seconds;
             let sql = "UPDATE stats_bounds SET start = $1 WHERE resolution = $2";
-            sqlx::query(sql).bind(to).bind(LEVELS[level].seconds).execute(&mut *write.tx).await?;
-            let removed = write.remove(level, to).await?;
-            match level + 1 < BASE_LEVELS {
-                true => done.rolled += removed,
-                false => {
-                    done.forgotten += removed;
-                    write.remove(BASE_LEVELS, to).await?;
+            sqlx::query(sql).bind(to).bind(own).execute(&mut *write.tx).await?;
+            for level in LEVELS.iter().filter(|level| level.base == base) {
+                let removed = write.remove(level, to).await?;
+                match (level.seconds == own, base < longest) {
+                    (true, true) => done.rolled += removed,
+                    (true, false) => done.forgotten += removed,
+                    // What only saves work goes with what it is made of.
+                    (false, _) => {}
                 }
             }
         }
@@ -107,8 +110,7 @@ impl Store {
 
 impl Write<'_> {
     /// Removes the buckets of a level that begin before `to`.
-    async fn remove(&mut self, level: usize, to: i64) -> Result<u64, StoreError> {
-        let Some(level) = LEVELS.get(level) else { return Ok(0) };
+    async fn remove(&mut self, level: &Level, to: i64) -> Result<u64, StoreError> {
         let mut sql = Sql::new("DELETE FROM ");
         sql.push(level.table).push(" WHERE pattern_id IN (SELECT id FROM patterns) AND start < ").bind(to);
         let removed = sql.build()?.execute(&mut *self.tx).await?.rows_affected();

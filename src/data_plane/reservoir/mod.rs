@@ -3,7 +3,8 @@
 //! Purpose: what a candidate policy is replayed over: a few records of each (service, severity band, pattern), and the
 //! pattern's exact counts in every window of the span, so that a replay's totals are those of the traffic.
 //! Promises: bounded in bytes; a rare pattern has its records as a frequent one has; counts are exact for the patterns
-//! held; a record that a policy rewrites is held as rewritten; a thread that finds it busy goes on without it.
+//! held, those of other processes added; a record that a policy rewrites is held as rewritten; a thread that finds it busy
+//! goes on without it.
 //! Never: is asked about a record that its pattern does not offer ([`crate::data_plane::window::Cell::offer`]); writes to
 //! a disk.
 
@@ -51,14 +52,18 @@ pub struct WindowCount {
 pub struct Stratum {
     /// Service.
     pub service: Arc<str>,
+    /// The client's token that its records came with: two of one name are two.
+    pub token: Option<Arc<str>>,
     /// Severity band.
     pub band: Band,
     /// Pattern, as it was counted; `None` for patterns beyond the table's bound.
     pub pattern: Option<PatternId>,
     /// Arrival of the first record, also when that was before the span.
     pub first_seen: UnixNanos,
-    /// Some of its records, each as a request of one record.
+    /// Some of its records, each as a request of one record; the latest last.
     pub records: Vec<Bytes>,
+    /// Records of it that were taken so far; `records` has the last of them.
+    pub taken: u64,
     /// Its counts, oldest window first.
     pub windows: Vec<WindowCount>,
 }
@@ -88,6 +93,7 @@ impl Sample {
 #[derive(Debug, Default)]
 struct Held {
     records: VecDeque<Bytes>,
+    taken: u64,
     windows: VecDeque<WindowCount>,
     first_seen: UnixNanos,
     /// Counts of the pattern when last looked at.
@@ -105,6 +111,8 @@ struct State {
     per_pattern: usize,
     /// Windows kept, while memory is short.
     windows: u64,
+    /// Records that went for others, or for lack of memory.
+    evicted: u64,
 }
 
 /// The reservoir.
@@ -171,7 +179,33 @@ impl Reservoir {
         }
         let oldest = (window + 1).saturating_sub(state.windows);
         state.forget(oldest, window);
-        state.make_room(self);
+        state.make_room(self, window);
+    }
+
+    /// Adds what another process holds: records, and counts of windows it has not told before. `window_ns` is the length of
+    /// its windows. What lies before the span is left out; a clock that runs ahead is not believed.
+    pub fn absorb(&self, strata: Vec<Stratum>, window_ns: u64, now: UnixNanos) {
+        let newest = (now / self.window_ns).saturating_sub(1);
+        let mut state = self.state.lock();
+        let oldest = (newest + 1).saturating_sub(state.windows);
+        for stratum in strata {
+            // Counts go before records.
+            if state.bytes + STRATUM_BYTES > self.most_bytes {
+                state.make_room(self, 0);
+            }
+            let (taken, turned_away) = state.absorb(
+                stratum,
+                |window| {
+                    let window = (window.saturating_mul(window_ns) / self.window_ns).min(newest);
+                    (window >= oldest).then_some(window)
+                },
+                self.most_bytes,
+            );
+            self.taken.fetch_add(taken, Ordering::Relaxed);
+            self.turned_away.fetch_add(turned_away, Ordering::Relaxed);
+        }
+        // Which patterns the table has is known at the end of a window: none is forgotten here.
+        state.make_room(self, 0);
     }
 
     /// A copy of what is held; a pattern is in it if it had a record in the span.
@@ -192,10 +226,12 @@ impl Reservoir {
             .filter(|(_, held)| !held.windows.is_empty())
             .map(|((service, band, pattern), held)| Stratum {
                 service: (&*service.name).into(),
+                token: service.token.clone(),
                 band: *band,
                 pattern: *pattern,
                 first_seen: held.first_seen,
                 records: records(held),
+                taken: held.taken,
                 windows: held.windows.iter().copied().collect(),
             })
             .collect();
@@ -213,6 +249,24 @@ fn gap(offer: Offer<'_>, windows: u64, places: u64, random: u64) -> u64 {
     };
     let mean = (in_span / places.max(1)).clamp(1, 1 << 40);
     1 + random % (2 * mean - 1)
+}
+
+impl Held {
+    /// Adds a window's count where it belongs; the memory that took.
+    fn add(&mut self, count: WindowCount) -> usize {
+        let before = self.windows.iter().rposition(|own| own.window <= count.window);
+        match before.and_then(|at| self.windows.get_mut(at)).filter(|own| own.window == count.window) {
+            Some(own) => {
+                own.records = own.records.saturating_add(count.records);
+                own.bytes = own.bytes.saturating_add(count.bytes);
+                0
+            }
+            None => {
+                self.windows.insert(before.map_or(0, |at| at + 1), count);
+                COUNT_BYTES
+            }
+        }
+    }
 }
 
 impl State {
@@ -236,11 +290,42 @@ impl State {
         }
         if freed > 0 {
             held.records.pop_front();
+            self.evicted += 1;
         }
         let record = Bytes::from(write().into_boxed_slice());
         self.bytes = self.bytes + own + record.len() + ENTRY_BYTES - freed;
         held.records.push_back(record);
+        held.taken += 1;
         true
+    }
+
+    /// Adds a pattern of another process; how many of its records were taken, and for how many there was no room. `own` says
+    /// which window here one of its windows is, if it is in the span.
+    fn absorb(&mut self, stratum: Stratum, own: impl Fn(u64) -> Option<u64>, most_bytes: usize) -> (u64, u64) {
+        let Stratum { service, band, pattern, first_seen, records, windows, .. } = stratum;
+        let service = Arc::new(Service { name: (&*service).into(), token: None });
+        let key = (Arc::clone(&service), band, pattern);
+        let all = records.len() as u64;
+        if !self.strata.contains_key(&key) {
+            if self.bytes + STRATUM_BYTES > most_bytes {
+                return (0, all);
+            }
+            self.bytes += STRATUM_BYTES;
+        }
+        let held = self.strata.entry(key).or_default();
+        held.first_seen = if held.first_seen == 0 { first_seen } else { held.first_seen.min(first_seen) };
+        for count in windows {
+            let Some(window) = own(count.window) else { continue };
+            held.looked_at = held.looked_at.max(window);
+            self.bytes += held.add(WindowCount { window, ..count });
+        }
+        let offer = Offer { service: &service, band, pattern, seen: 0, in_last_window: 0 };
+        let fits = |record: &Bytes| record.len() <= most_bytes / MOST_OF_ALL;
+        let taken = records
+            .into_iter()
+            .filter(|record| fits(record) && self.put(offer, record.len(), most_bytes, || record.to_vec()));
+        let taken = taken.count() as u64;
+        (taken, all - taken)
     }
 
     fn count(&mut self, row: &PatternRow, window: u64) {
@@ -262,8 +347,7 @@ impl State {
         }
         held.looked_at = window;
         if records > 0 {
-            held.windows.push_back(WindowCount { window, records, bytes });
-            self.bytes += COUNT_BYTES;
+            self.bytes += held.add(WindowCount { window, records, bytes });
         }
     }
 
@@ -294,8 +378,9 @@ impl State {
         });
     }
 
-    /// Fewer records a pattern, then fewer windows, until nine tenths of the memory are enough; more again at a third.
-    fn make_room(&mut self, of: &Reservoir) {
+    /// Fewer records a pattern, then fewer windows, until nine tenths of the memory are enough; more again at a third. `now`
+    /// as in [`State::forget`].
+    fn make_room(&mut self, of: &Reservoir, now: u64) {
         if self.bytes < of.most_bytes / 3 {
             self.per_pattern = (self.per_pattern * 2).min(of.most_records);
             self.windows = (self.windows * 2).min(of.most_windows);
@@ -303,11 +388,12 @@ impl State {
         }
         while self.bytes > of.most_bytes / 10 * 9 && self.per_pattern > 1 {
             self.per_pattern /= 2;
-            let (most, bytes) = (self.per_pattern, &mut self.bytes);
+            let (most, bytes, evicted) = (self.per_pattern, &mut self.bytes, &mut self.evicted);
             for held in self.strata.values_mut() {
                 while held.records.len() > most {
                     let gone = held.records.pop_front().map_or(0, |record| record.len() + ENTRY_BYTES);
                     *bytes = bytes.saturating_sub(gone);
+                    *evicted += 1;
                 }
             }
         }
@@ -315,7 +401,7 @@ impl State {
             self.windows /= 2;
             let newest = self.strata.values().filter_map(|held| held.windows.back()).map(|count| count.window).max();
             let newest = newest.unwrap_or(0);
-            self.forget((newest + 1).saturating_sub(self.windows), newest);
+            self.forget((newest + 1).saturating_sub(self.windows), now);
         }
     }
 }
@@ -336,6 +422,8 @@ impl MetricSource for Reservoir {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let help = "Log records taken for replays.";
         out.counter("lipservice_reservoir_taken_log_records", help, &[], load(&self.taken));
+        let help = "Log records held for replays that went for others, or for lack of memory.";
+        out.counter("lipservice_reservoir_evicted_log_records", help, &[], state.evicted);
         let help = "Log records offered for replays that found no room.";
         out.counter("lipservice_reservoir_turned_away_log_records", help, &[], load(&self.turned_away));
     }

@@ -74,6 +74,12 @@ impl Band {
         found.map_or(Band::Unset, |(_, band)| *band)
     }
 
+    /// The band of this name, as [`Band::as_str`] writes it.
+    pub fn named(name: &str) -> Option<Band> {
+        use Band::{Debug, Error, Fatal, Info, Trace, Unset, Warn};
+        [Unset, Trace, Debug, Info, Warn, Error, Fatal].into_iter().find(|band| band.as_str() == name)
+    }
+
     /// Its name in metrics and JSON.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -37,6 +37,41 @@ async fn requests_that_cannot_be_read() {
     server.stop().await;
 }
 
+/// Bodies that serde alone would take, or that other readers of the description send.
+#[tokio::test]
+async fn what_is_beyond_the_description_is_refused_and_its_place_named() {
+    let server = Server::start().await;
+    let row = |records: &str| {
+        let fields = r#""service": "s", "severity": "info", "pattern": "p", "at": "2026-01-01T00:00:00Z""#;
+        let counts = format!(r#""records": {records}, "bytes": 1, "kept": 1, "kept_bytes": 1"#);
+        format!(r#"{{"batches": [{{"id": "a{records}", "rows": [{{{fields}, {counts}}}]}}]}}"#)
+    };
+    let (largest, too_large) = (row("18446744073709551615"), row("18446744073709551616"));
+    let cases = [
+        ("/v1/stats", largest.as_str(), 200, ""),
+        ("/v1/stats", too_large.as_str(), 422, "batches[0].rows[0].records: "),
+        ("/v1/stats", "[null, []]", 422, "expected"),
+        ("/v1/stats", r#"{"batches": [["a", []]]}"#, 422, "batches[0]: "),
+        ("/v1/stats", r#"{"batches": [], "replica": ["a", "b", "c", "d"]}"#, 422, "replica: "),
+        ("/v1/simulate", r#"{"requests": [{}, null]}"#, 422, "requests[1]: not an object"),
+        ("/v1/simulate", r#"{"requests": [[]]}"#, 422, "requests[0]: not an object"),
+        ("/v1/policies/global/rollback", "[]", 422, "expected"),
+        ("/v1/policies/validate", r#"{"document": {}, "origin": {"human": null}}"#, 422, "origin: "),
+        ("/v1/tokens", r#"{"name": "a", "scopes": [{"read": null}]}"#, 422, "scopes[0]: "),
+    ];
+    for (path, body, status, place) in cases {
+        let request = server.request("POST", path).header("content-type", "application/json").body(body.to_owned());
+        let found = answer(request).await;
+        assert_eq!(found.status, status, "{path} {body}: {}", found.body);
+        let detail = found.body["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains(place), "{path} {body}: {detail}");
+    }
+    let described = server.get("/openapi.json").await.body;
+    let fields = &described["components"]["schemas"]["StatsRow"]["properties"];
+    assert_eq!((&fields["records"]["format"], &fields["records"]["maximum"]), (&json!("uint64"), &json!(u64::MAX)));
+    server.stop().await;
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let names = prop::sample::select(vec![
         "document",

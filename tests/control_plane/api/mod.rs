@@ -6,6 +6,7 @@ mod anomalies;
 mod bad_input;
 mod costs;
 mod policies;
+mod samples;
 mod simulate;
 mod statistics;
 mod tls;
@@ -32,6 +33,7 @@ use crate::gateway::client;
 
 /// An API over a store of its own.
 pub struct Server {
+    pub api: Arc<Api>,
     pub store: Store,
     pub mirror: Arc<Mirror>,
     pub address: SocketAddr,
@@ -80,9 +82,9 @@ impl Server {
         let tasks = vec![
             tokio::spawn(writing),
             tokio::spawn(Arc::clone(&mirror).follow(stop.clone())),
-            tokio::spawn(bound.serve(api, stop.clone())),
+            tokio::spawn(bound.serve(Arc::clone(&api), stop.clone())),
         ];
-        Server { store, mirror, address, clock, http: client(), token: None, stop, tasks }
+        Server { api, store, mirror, address, clock, http: client(), token: None, stop, tasks }
     }
 
     /// Makes a token; requests use it from now on.

@@ -76,6 +76,18 @@ impl Spend {
         used.saturating_add(wanted) <= caps.tokens && (cost == 0.0 || self.dollars + cost <= caps.dollars)
     }
 
+    /// Dollars spent since `before`. A day that began in between is counted alone: what the day before cost after that moment
+    /// is not known.
+    pub fn dollars_since(&self, before: &Spend) -> f64 {
+        if self.day == before.day { (self.dollars - before.dollars).max(0.0) } else { self.dollars }
+    }
+
+    /// Tokens, the same way.
+    pub fn tokens_since(&self, before: &Spend) -> u64 {
+        let used = |spend: &Spend| spend.input_tokens.saturating_add(spend.output_tokens);
+        if self.day == before.day { used(self).saturating_sub(used(before)) } else { used(self) }
+    }
+
     /// Books what a request took.
     pub fn book(&mut self, tokens: Tokens, prices: Prices) {
         self.input_tokens = self.input_tokens.saturating_add(tokens.input);
@@ -108,6 +120,10 @@ mod tests {
         spend.roll(20_000 * DAY_NANOS);
         spend.roll(19_999 * DAY_NANOS);
         assert_eq!(spend.input_tokens, 2000, "a clock that went back starts no day");
+        let later = Spend { dollars: spend.dollars + 0.5, input_tokens: spend.input_tokens + 7, ..spend.clone() };
+        assert_eq!((later.dollars_since(&spend), later.tokens_since(&spend)), (0.5, 7));
+        let next = Spend { day: spend.day + 1, dollars: 0.25, output_tokens: 3, ..Spend::default() };
+        assert_eq!((next.dollars_since(&spend), next.tokens_since(&spend)), (0.25, 3), "another day");
         spend.roll(20_001 * DAY_NANOS);
         assert_eq!(spend, Spend { day: 20_001, ..Spend::default() });
         spend.book(Tokens { input: u64::MAX, output: u64::MAX }, PRICES);
