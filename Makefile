@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fuzz bench
+.PHONY: help setup demo test check miri fuzz bench
 
 FUZZ_SECONDS ?= 10
 
@@ -23,6 +23,9 @@ test: ## Install, then run every check and test there is
 check: ## Format and lint
 	@scripts/rust.sh cargo fmt --check
 	@scripts/rust.sh cargo clippy --locked --all-targets -- -D warnings
+
+miri: ## Run the signature's code, with its one unsafe call, under Miri (skipped without a nightly toolchain that has it)
+	@scripts/miri.sh
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (10)
 	@scripts/rust.sh fuzz/run.sh $(FUZZ_SECONDS)

@@ -3,9 +3,8 @@
 # found. FUZZ_PROFILE=release for a long hunt.
 #
 # Needs no nightly toolchain: the coverage counters are an LLVM pass that stable rustc can switch on (rustc.sh), and the
-# gateway has no unsafe code of its own that an address sanitizer could accuse (one call, without pointers: it runs clean under
-# Miri too, with AVX2 on). Where one is wanted, cargo-fuzz reads the
-# same directory: cargo +nightly fuzz run json.
+# gateway has no unsafe code of its own that an address sanitizer could accuse (one call, without pointers; scripts/miri.sh runs
+# it under Miri). Where one is wanted, cargo-fuzz reads the same directory: cargo +nightly fuzz run json.
 set -euo pipefail
 cd "$(dirname "$0")"
 seconds=${1:-10}

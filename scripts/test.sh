@@ -25,6 +25,9 @@ scripts/rust.sh cargo test --locked --no-fail-fast 2>&1 | tee "$log" || broken+=
 step "deployment"
 tests/deploy/run.sh || broken+=" deployment"
 
+step "miri"
+scripts/miri.sh 2>&1 | tee -a "$log" || broken+=" miri"
+
 step "fuzz"
 scripts/rust.sh fuzz/run.sh "${FUZZ_SECONDS:-10}" || broken+=" fuzz"
 

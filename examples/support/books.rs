@@ -1,8 +1,9 @@
 //! The demo's own books: what the services logged against what the stand-in for PostHog stored.
 //!
 //! Purpose: judge the gateway from outside, by records and not by its own counters.
-//! Promises: every stored row is a log that was sent, a summary, or counted as unknown; patterns are matched by the
-//! signature of the body, as anyone could who reads `spec/signature.md`.
+//! Promises: every stored row is a log that was sent, a summary, or counted as unknown; which kind of message a row is of is
+//! told by the signature of its body, or the one its summary names, as anyone could who reads `spec/signature.md`. The gateway
+//! may join several signatures of one kind into a pattern; what it says of two kinds together would show as wrong counts.
 //! Never: trusts a number the gateway says about itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,7 +18,7 @@ use super::traffic::{Event, resource};
 /// Severities from here up are errors.
 const ERROR: i32 = 17;
 
-/// One pattern of one service.
+/// One signature, or one kind of message, of one service.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Line {
     /// Records logged.
@@ -38,7 +39,9 @@ pub struct Books {
     signer: Signer,
     /// Which message a pattern is: one message may have several signatures.
     labels: HashMap<(String, Signature), usize>,
-    patterns: HashMap<(String, Signature), Line>,
+    signatures: HashMap<(String, Signature), Line>,
+    /// Patterns that join several signatures, as summaries name them.
+    pub learned: BTreeSet<String>,
     /// Messages logged.
     pub messages_sent: BTreeSet<usize>,
     /// Messages with at least one stored log.
@@ -65,7 +68,7 @@ impl Books {
         let template = &TEMPLATES[event.template];
         let key = (SERVICES[template.service].to_owned(), self.signer.sign_text(event.body.as_bytes()));
         self.labels.insert(key.clone(), event.template);
-        self.patterns.entry(key).or_default().sent += 1;
+        self.signatures.entry(key).or_default().sent += 1;
         self.messages_sent.insert(event.template);
         self.sent += 1;
         self.errors_sent += u64::from(template.kind.severity() >= ERROR);
@@ -78,16 +81,17 @@ impl Books {
             let dropped = attribute("lip.records").and_then(|text| text.parse().ok()).unwrap_or(0);
             self.summaries += 1;
             self.dropped += dropped;
+            self.learned.extend(attribute("lip.pattern").map(str::to_owned));
             let signature = attribute("lip.signature").and_then(|text| text.parse().ok());
             let key = signature.map(|signature| (row.service_name.clone(), signature));
-            if let Some(line) = key.and_then(|key| self.patterns.get_mut(&key)) {
+            if let Some(line) = key.and_then(|key| self.signatures.get_mut(&key)) {
                 line.dropped += dropped;
                 line.rate_limited |= attribute("lip.reason") == Some("policy_rate_limit");
             }
             return;
         }
         let key = (row.service_name.clone(), self.signer.sign_text(row.body.as_bytes()));
-        let (Some(line), Some(label)) = (self.patterns.get_mut(&key), self.labels.get(&key)) else {
+        let (Some(line), Some(label)) = (self.signatures.get_mut(&key), self.labels.get(&key)) else {
             self.unknown += 1;
             return;
         };
@@ -99,16 +103,17 @@ impl Books {
         self.errors_kept += u64::from(row.severity_number >= ERROR);
     }
 
-    /// Patterns whose stored logs and summaries add up to what was logged, and all patterns.
-    pub fn exact_patterns(&self) -> (usize, usize) {
-        let exact = self.patterns.values().filter(|line| line.sent == line.kept + line.dropped).count();
-        (exact, self.patterns.len())
+    /// Kinds of message whose stored logs and summaries add up to what was logged, and all kinds.
+    pub fn exact_messages(&self) -> (usize, usize) {
+        let messages = self.by_message();
+        let exact = messages.iter().filter(|(_, line)| line.sent == line.kept + line.dropped).count();
+        (exact, messages.len())
     }
 
-    /// Patterns by message, largest first.
+    /// Counts by kind of message, largest first.
     pub fn by_message(&self) -> Vec<(usize, Line)> {
         let mut messages: BTreeMap<usize, Line> = BTreeMap::new();
-        for (key, line) in &self.patterns {
+        for (key, line) in &self.signatures {
             let Some(label) = self.labels.get(key) else { continue };
             let sum = messages.entry(*label).or_default();
             sum.sent += line.sent;

@@ -89,7 +89,7 @@ impl Result {
         self.books.errors_sent == self.books.errors_kept
     }
     fn all_exact(&self) -> bool {
-        let (exact, all) = self.books.exact_patterns();
+        let (exact, all) = self.books.exact_messages();
         exact == all
     }
 
@@ -255,6 +255,10 @@ fn accounts(paint: Paint, result: &Result) {
         paint.verdict(result.accounted())
     );
     println!("    (dropped as {} summary records at PostHog say; {} unknown rows)", books.summaries, books.unknown);
+    println!(
+        "    (patterns learned on the way, of several signatures each, that summaries name: {})",
+        books.learned.len()
+    );
     println!("    (flushes of an SDK that were not acknowledged: {})", result.undelivered);
     println!(
         "  by the gateway: received {} = kept {} + dropped {} + refused {refused},",
@@ -263,8 +267,8 @@ fn accounts(paint: Paint, result: &Result) {
         grouped(dropped),
     );
     println!("    failed at the exporter {}: {}", result.failed, paint.verdict(result.own_books()));
-    let (exact, all) = books.exact_patterns();
-    println!("  exact count of every pattern: {exact} of {all}: {}", paint.verdict(result.all_exact()));
+    let (exact, all) = books.exact_messages();
+    println!("  exact count of every kind of message: {exact} of {all}: {}", paint.verdict(result.all_exact()));
     println!(
         "  every kind of message arrived: {} of {}: {}",
         books.messages_kept.len(),

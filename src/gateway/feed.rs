@@ -102,6 +102,7 @@ mod tests {
             seen: 9.0,
             windows: 2,
             dispersion: 0.1,
+            p99: None,
             patterns: 1,
             since: 80 * SECOND,
             noticed: 100 * SECOND,

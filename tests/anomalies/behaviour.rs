@@ -82,6 +82,7 @@ fn a_spike_starts_goes_on_and_ends_with_evidence() {
     assert_eq!((spike.kind, spike.pattern.as_deref()), (Kind::Spike, Some("0000000000000000")));
     assert!((15.0..25.0).contains(&spike.expected) && spike.seen > 50.0, "{spike:?}");
     assert!(spike.p_value < spike.p_threshold && spike.score > 6.0, "{spike:?}");
+    assert!((25.0..35.0).contains(&spike.p99.unwrap()), "of counts around 20: {spike:?}");
     assert!(spike.since >= before && spike.noticed > spike.since, "{spike:?}");
     world.run(10, &[80.0, 5.0]);
     assert_eq!((world.started().len(), world.detector.ongoing().count()), (1, 1));
@@ -93,6 +94,29 @@ fn a_spike_starts_goes_on_and_ends_with_evidence() {
     let json = serde_json::to_value(listed).unwrap();
     assert_eq!(json["kind"], "spike");
     assert_eq!(json["since_unix_nano"], spike.since.to_string());
+}
+
+#[test]
+fn a_spike_of_the_pattern_that_is_nearly_all_of_a_service_is_no_load() {
+    let usual = [1800.0, 20.0, 10.0, 5.0, 5.0, 5.0, 5.0];
+    let mut world = World::new(AnomalyConfig::default());
+    world.run(13 * HOUR, &usual);
+    let mut spike = usual;
+    spike[0] *= 2.5;
+    world.run(2, &spike);
+    let told: Vec<(Kind, Option<&str>)> = world.started().iter().map(|a| (a.kind, a.pattern.as_deref())).collect();
+    assert_eq!(told, [(Kind::Spike, Some("0000000000000000"))]);
+}
+
+#[test]
+fn a_service_is_only_learned_from_while_it_warms_up() {
+    // (how long a service is only learned from, in windows, whether its spike after half an hour is told)
+    for (warm_up, is_told) in [(60, true), (HOUR, false)] {
+        let mut world = World::new(AnomalyConfig { warm_up: Period::secs(10 * warm_up), ..AnomalyConfig::default() });
+        world.run(HOUR / 2, &[20.0; 6]).run(12, &[80.0, 20.0, 20.0, 20.0, 20.0, 20.0]);
+        let kinds: Vec<Kind> = world.started().iter().map(|anomaly| anomaly.kind).collect();
+        assert_eq!(kinds, [Kind::Spike][..usize::from(is_told)], "{warm_up}");
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ use lipservice::control_plane::analysis::frequency::{Frame, Row};
 use lipservice::data_plane::pattern::PatternId;
 use lipservice::data_plane::window::{Band, Service};
 
+use super::oracle::{Knows, Oracle};
 use super::plain::Plain;
 use super::simulator::{Count, DAY, Incident, Plan, Simulation, Truth};
 
@@ -106,10 +107,27 @@ impl Score {
     }
 }
 
-/// Runs a simulation past the detector and the plain tests; scores in that order.
-pub fn run(plan: Plan, config: &AnomalyConfig, mut plain: Vec<Plain>) -> Vec<Score> {
+/// A simulation that was judged.
+pub struct Judged {
+    /// Of the detector and the plain tests, in that order.
+    pub scores: Vec<Score>,
+    oracles: Vec<Oracle>,
+    truths: Vec<Truth>,
+    plan: Plan,
+}
+
+impl Judged {
+    /// What the oracle with this index finds among patterns with at least `base` records per window, at so many false alarms.
+    pub fn ceiling(&self, oracle: usize, base: f64, false_per_service_day: f64) -> Score {
+        self.oracles[oracle].best(&self.truths, &self.plan, base, false_per_service_day)
+    }
+}
+
+/// Runs a simulation past the detector, the plain tests and the oracles.
+pub fn run(plan: Plan, config: &AnomalyConfig, mut plain: Vec<Plain>, oracles: &[Knows]) -> Judged {
     let mut simulation = Simulation::new(plan);
     let mut detector = Detector::new(config.clone());
+    let mut oracles: Vec<Oracle> = oracles.iter().map(|knows| Oracle::new(*knows, plan.factor)).collect();
     let services: Vec<Arc<Service>> =
         (0..plan.services).map(|s| Arc::new(Service { name: format!("s{s}").into(), token: None })).collect();
     let mut alarms: Vec<Vec<Alarm>> = vec![Vec::new(); plain.len() + 1];
@@ -131,8 +149,11 @@ pub fn run(plan: Plan, config: &AnomalyConfig, mut plain: Vec<Plain>) -> Vec<Sco
         for (plain, alarms) in plain.iter_mut().zip(&mut alarms[1..]) {
             plain.observe(&counts, window, alarms);
         }
+        oracles.iter_mut().for_each(|oracle| oracle.observe(&simulation.known, window));
     }
-    alarms.into_iter().map(|alarms| score(alarms, &simulation.truths, &plan)).collect()
+    let truths = simulation.truths;
+    let scores = alarms.into_iter().map(|alarms| score(alarms, &truths, &plan)).collect();
+    Judged { scores, oracles, truths, plan }
 }
 
 fn row<'a>(count: &Count, services: &'a [Arc<Service>]) -> Row<'a> {
@@ -145,7 +166,8 @@ fn row<'a>(count: &Count, services: &'a [Arc<Service>]) -> Row<'a> {
     }
 }
 
-fn score(alarms: Vec<Alarm>, truths: &[Truth], plan: &Plan) -> Score {
+/// Holds alarms against what happened.
+pub fn score(alarms: Vec<Alarm>, truths: &[Truth], plan: &Plan) -> Score {
     let quiet = (plan.quiet_days * DAY as f64) as u64;
     let service_days = plan.services as f64 * (plan.days - plan.quiet_days);
     let (early, alarms): (Vec<Alarm>, Vec<Alarm>) = alarms.into_iter().partition(|alarm| alarm.window < quiet);

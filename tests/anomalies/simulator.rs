@@ -66,6 +66,24 @@ pub struct Count {
     pub records: u64,
 }
 
+/// What is true of a pattern in a window, but for incidents: for a test that is told everything.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    pub service: usize,
+    pub pattern: u64,
+    /// Records per window by rate, day and load.
+    pub base: f64,
+    /// Records expected in this very window.
+    pub mean: f64,
+    /// The part that slow wandering has in it, as a factor.
+    pub wander: f64,
+    /// Variance of that factor.
+    pub wander_variance: f64,
+    /// Dispersion of the window's count around its mean.
+    pub variance: f64,
+    pub records: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Habit {
     Steady,
@@ -95,6 +113,23 @@ impl Pattern {
     fn variation(&self) -> f64 {
         (self.variance + self.wander_sd.powi(2)).sqrt()
     }
+
+    /// By what its habit multiplies its rate now.
+    fn habit_factor(&mut self, now: u64, random: &mut Random) -> f64 {
+        match self.habit {
+            Habit::Steady => 1.0,
+            Habit::Hourly(at) if now % HOUR >= at && now % HOUR < at + 3 => 20.0,
+            Habit::Hourly(_) => 0.05,
+            Habit::Nightly(at) if now % DAY >= at && now % DAY < at + 30 => 20.0,
+            Habit::Nightly(_) => 0.0,
+            Habit::Bursty => {
+                if random.chance(6.0 / DAY as f64) {
+                    self.burst = (now + 1 + random.below(2) as u64, random.between(3.0, 10.0));
+                }
+                if now < self.burst.0 { self.burst.1 } else { 1.0 }
+            }
+        }
+    }
 }
 
 struct Service {
@@ -116,6 +151,8 @@ pub struct Simulation {
     next_pattern: u64,
     window: u64,
     pub truths: Vec<Truth>,
+    /// Of the window that [`Simulation::next`] made last.
+    pub known: Vec<Known>,
 }
 
 impl Simulation {
@@ -127,6 +164,7 @@ impl Simulation {
             next_pattern: 1,
             window: 0,
             truths: Vec::new(),
+            known: Vec::new(),
         };
         for _ in 0..plan.services {
             let service = simulation.service();
@@ -197,6 +235,7 @@ impl Simulation {
             return None;
         }
         let mut counts = Vec::new();
+        self.known.clear();
         for service in 0..self.services.len() {
             self.plan_ahead(service);
             self.write(service, &mut counts);
@@ -338,34 +377,14 @@ impl Simulation {
             .copied()
             .collect();
         let shifted = running.iter().any(|truth| truth.incident == Incident::SeverityShift);
-        let Simulation { services, random, plan, .. } = self;
+        let Simulation { services, random, plan, known, .. } = self;
         for pattern in &mut services[s].patterns {
             let innovation = pattern.wander_sd * (1.0 - pattern.memory.powi(2)).sqrt();
             pattern.wander = pattern.memory * pattern.wander + innovation * random.normal();
-            let mut mean = pattern.rate * load * (pattern.wander - pattern.wander_sd.powi(2) / 2.0).exp();
-            mean *= match pattern.habit {
-                Habit::Steady => 1.0,
-                Habit::Hourly(at) => {
-                    if now % HOUR >= at && now % HOUR < at + 3 {
-                        20.0
-                    } else {
-                        0.05
-                    }
-                }
-                Habit::Nightly(at) => {
-                    if now % DAY >= at && now % DAY < at + 30 {
-                        20.0
-                    } else {
-                        0.0
-                    }
-                }
-                Habit::Bursty => {
-                    if random.chance(6.0 / DAY as f64) {
-                        pattern.burst = (now + 1 + random.below(2) as u64, random.between(3.0, 10.0));
-                    }
-                    if now < pattern.burst.0 { pattern.burst.1 } else { 1.0 }
-                }
-            };
+            let wander = (pattern.wander - pattern.wander_sd.powi(2) / 2.0).exp();
+            let mut mean = pattern.rate * load * wander;
+            mean *= pattern.habit_factor(now, random);
+            let usual = mean;
             match running.iter().find(|truth| truth.pattern == Some(pattern.id)).map(|truth| truth.incident) {
                 Some(Incident::Spike) => mean *= plan.factor,
                 Some(Incident::Silence) => mean = 0.0,
@@ -376,6 +395,16 @@ impl Simulation {
             if pattern.from == now && records == 0 {
                 records = 1; // newcomers are born with a record
             }
+            known.push(Known {
+                service: s,
+                pattern: pattern.id,
+                base: pattern.rate * load,
+                mean: usual,
+                wander,
+                wander_variance: pattern.wander_sd.powi(2),
+                variance: pattern.variance,
+                records,
+            });
             if records == 0 {
                 continue;
             }

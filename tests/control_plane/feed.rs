@@ -155,3 +155,32 @@ async fn rates_and_patterns_outlive_a_process() {
     assert_eq!(listed(&watched).await["watched"]["patterns"], 2, "the file was written anew");
     watched.gateway.shutdown(PATIENCE).await;
 }
+
+/// What is unusual is kept whole while it lasts, though the default keeps a hundredth, and the rate falls afterwards.
+#[tokio::test]
+async fn a_gateway_keeps_more_of_what_is_unusual_and_lets_go() {
+    let fake = FakePostHog::start().await.unwrap();
+    let watched = Watched::start(&crate::gateway::yaml(&fake, "default_percentage: 1", ""), START).await;
+    let kept = || watched.gateway.pipeline().ledger.totals().kept.records;
+    let kept_in = |windows: usize, texts: &[(&str, usize)]| {
+        let before = kept();
+        watched.windows(windows, texts);
+        kept() - before
+    };
+    let boosted = |count: usize| {
+        let metrics = watched.gateway.metrics_text();
+        assert!(metrics.contains(&format!("lipservice_anomalies_boosted_patterns {count}\n")), "{metrics}");
+    };
+    watched.windows(70, &USUAL);
+    boosted(0);
+    assert!(kept_in(10, &USUAL) < 40, "a floor of one record a window for each of two patterns, and chance");
+    watched.windows(1, &WITH_NEW);
+    boosted(1);
+    let anomalous = kept_in(4, &WITH_NEW);
+    assert!((240..270).contains(&anomalous), "{anomalous}: all of four times 60");
+    // Five minutes later it is no longer new; from then on the rate halves every minute.
+    watched.windows(80, &WITH_NEW);
+    boosted(0);
+    assert!(kept_in(10, &WITH_NEW) < 60);
+    watched.gateway.shutdown(PATIENCE).await;
+}

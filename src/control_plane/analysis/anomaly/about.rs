@@ -70,6 +70,7 @@ impl About<'_> {
             seen: surprise.seen / surprise.windows.max(1) as f64,
             windows: surprise.windows,
             dispersion: surprise.dispersion,
+            p99: None,
             patterns: 1,
             since,
             noticed: self.moment.at,
@@ -95,13 +96,30 @@ impl About<'_> {
         book: &mut Book,
     ) {
         match watch.step(window) {
-            Verdict::Calm => {}
             Verdict::Starts(surprise) => {
                 let number = book.start(self.anomaly(kind, subject, &surprise, ln_limit));
                 watch.open(number);
             }
-            Verdict::Goes(number, surprise) => book.update(number, |anomaly| Self::worse(anomaly, &surprise)),
-            Verdict::Ends(number, end) => book.end(number, self.moment.at, end),
+            other => self.goes_on(&other, book),
+        }
+    }
+
+    /// As [`About::follow`], for the spikes of a pattern or of a whole service.
+    pub fn spike(&self, pattern: &mut PatternWatch, window: &Window<'_>, ln_limit: f64, book: &mut Book) {
+        match pattern.watch.step(window) {
+            Verdict::Starts(surprise) => {
+                let anomaly = self.anomaly(Kind::Spike, &pattern.subject, &surprise, ln_limit);
+                pattern.watch.open(book.start(Anomaly { p99: pattern.rate_at(0.99), ..anomaly }));
+            }
+            other => self.goes_on(&other, book),
+        }
+    }
+
+    fn goes_on(&self, verdict: &Verdict, book: &mut Book) {
+        match verdict {
+            Verdict::Calm | Verdict::Starts(_) => {}
+            Verdict::Goes(number, surprise) => book.update(*number, |anomaly| Self::worse(anomaly, surprise)),
+            Verdict::Ends(number, end) => book.end(*number, self.moment.at, *end),
         }
     }
 
@@ -109,8 +127,8 @@ impl About<'_> {
         match pattern.quiet.step(window, &pattern.watch.level) {
             Verdict::Calm => {}
             Verdict::Starts(surprise) => {
-                let mut anomaly = self.anomaly(Kind::Silence, &pattern.subject, &surprise, ln_limit);
-                anomaly.patterns = 1;
+                let anomaly = self.anomaly(Kind::Silence, &pattern.subject, &surprise, ln_limit);
+                let anomaly = Anomaly { p99: pattern.rate_at(0.99), ..anomaly };
                 pattern.quiet.open(book.start(anomaly));
                 if let Some(number) = pattern.watch.close() {
                     book.end(number, self.moment.at, End::Subsided);

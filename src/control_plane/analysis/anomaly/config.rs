@@ -27,7 +27,8 @@ pub struct AnomalyConfig {
     pub accept_after: Period,
     /// Forget a pattern after this long without a record; when it comes again it is new.
     pub forget_after: Period,
-    /// Patterns watched at once over all services. Without room, the one that paused longest is forgotten.
+    /// Patterns watched at once over all services. When nine tenths are taken, those that paused for an hour are forgotten;
+    /// a new pattern without room is not watched until there is some, and its records are counted.
     pub max_patterns: usize,
     /// Services watched at once; further ones are not watched.
     pub max_services: usize,

@@ -103,6 +103,10 @@ pub struct Anomaly {
     /// Dispersion of the prediction: variance = mean + dispersion · mean².
     #[serde(deserialize_with = "number")]
     pub dispersion: f64,
+    /// Records per window that all but 1 of 100 normal windows of the pattern, or of the service, stayed within; `None` in
+    /// its first hour.
+    #[serde(deserialize_with = "number_or_null")]
+    pub p99: Option<f64>,
     /// Patterns concerned.
     pub patterns: usize,
     /// Start of the first window that belongs to it.
@@ -124,6 +128,13 @@ impl Anomaly {
         let text = format!("{service}\0{}\0{}\0{since}", kind.as_str(), pattern.unwrap_or(""));
         format!("{:016x}", XxHash64::oneshot(0, text.as_bytes()))
     }
+}
+
+fn number_or_null<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    /// Checks it.
+    #[derive(Deserialize)]
+    struct Number(#[serde(deserialize_with = "number")] f64);
+    Ok(Option::<Number>::deserialize(from)?.map(|Number(value)| value))
 }
 
 fn as_text<S: Serializer>(nanos: &UnixNanos, serializer: S) -> Result<S::Ok, S::Error> {

@@ -31,6 +31,10 @@ const PRIOR_RANGE: (f64, f64) = (0.02, 1.0);
 const PRIOR_FRAMES: u32 = 60;
 /// Patterns that must be informative before they say what the service's load is.
 const LEAST_COMPANY: usize = 5;
+/// What a pattern's count varies by itself beyond its dispersion: without it a large, even pattern would be all the evidence.
+const OWN_DISPERSION: f64 = 0.02;
+/// A pattern weighs no more than this part of all others together: its own spike must not pass for the service's load.
+const MOST_OF_OTHERS: f64 = 0.5;
 /// Evidence at which half of what they say is believed.
 const LOAD_EVIDENCE: f64 = 60.0;
 /// Records per window from which a pattern counts among those tested: rarer ones cannot reach `min_records` by chance.
@@ -106,11 +110,11 @@ impl ServiceWatch {
         let load = self.load(counts, moment);
         let mix = self.mix(counts, moment);
         let newcomers_before = self.patterns.len();
-        self.step_patterns(counts, moment, &limits, load, book);
+        self.step_patterns(counts, warm, moment, &limits, load, book);
         let unwatched = self.admit(counts, room);
         let newcomers = (self.patterns.len() - newcomers_before) as f64;
         self.step_newcomers(counts, newcomers, warm, moment, &limits, book);
-        self.step_whole(&mix, load.is_some(), moment, &limits, book);
+        self.step_whole(&mix, warm && load.is_some(), moment, &limits, book);
         self.step_shares(&mix, warm, moment, &limits, book);
         self.windows += moment.windows;
         self.frames += 1;
@@ -127,7 +131,7 @@ impl ServiceWatch {
             let expected = pattern.watch.level.mean() * moment.windows;
             if expected >= 1.0 && pattern.watch.level.age() >= YOUNG_WINDOWS && pattern.quiet.open_number().is_none() {
                 let seen = counts.patterns.get(key).map_or(0.0, |count| count.records);
-                let dispersion = pattern.watch.level.dispersion(0, self.prior[0]);
+                let dispersion = pattern.watch.level.dispersion(0, self.prior[0]) + OWN_DISPERSION;
                 ratios.push((seen / expected, expected / (1.0 + dispersion * expected)));
             }
         }
@@ -135,6 +139,8 @@ impl ServiceWatch {
             return None;
         }
         ratios.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let all: f64 = ratios.iter().map(|(_, weight)| weight).sum();
+        ratios.iter_mut().for_each(|(_, weight)| *weight = weight.min((all - *weight) * MOST_OF_OTHERS));
         let evidence: f64 = ratios.iter().map(|(_, weight)| weight).sum();
         let mut below = 0.0;
         let median = ratios.iter().find(|(_, weight)| {
@@ -159,6 +165,7 @@ impl ServiceWatch {
     fn step_patterns(
         &mut self,
         counts: &Counts<'_>,
+        warm: bool,
         moment: &Moment<'_>,
         limits: &Limits,
         load: Option<f64>,
@@ -186,9 +193,9 @@ impl ServiceWatch {
             about.quiet(pattern, &window, limits.silence, book);
             if pattern.quiet.open_number().is_none() {
                 let is_young = pattern.watch.level.age() < YOUNG_WINDOWS;
-                let ln_limit = (!is_young && pattern.newcomer.is_none()).then_some(limits.spike);
+                let ln_limit = (warm && !is_young && pattern.newcomer.is_none()).then_some(limits.spike);
                 let window = Window { expected: expected * load.max(1.0), ln_limit, ..window };
-                about.follow(Kind::Spike, &mut pattern.watch, &pattern.subject, &window, limits.spike, book);
+                about.spike(pattern, &window, limits.spike, book);
             }
             pattern.remember(moment.at, seen, moment.windows, moment.window_seconds);
         }
@@ -293,12 +300,12 @@ impl ServiceWatch {
         }
     }
 
-    /// The service as a whole: only where several patterns make it up, else its one pattern tells the same.
-    fn step_whole(&mut self, mix: &Mix, several: bool, moment: &Moment<'_>, limits: &Limits, book: &mut Book) {
+    /// The service as a whole. It is `judged` only where several patterns make it up, else its one pattern tells the same.
+    fn step_whole(&mut self, mix: &Mix, judged: bool, moment: &Moment<'_>, limits: &Limits, book: &mut Book) {
         let whole = &mut self.whole;
         whole.turn(moment.before, moment.at);
         let is_young = whole.watch.level.age() < YOUNG_WINDOWS;
-        let tested = several && !is_young;
+        let tested = judged && !is_young;
         let window = Window {
             seen: mix.total,
             expected: whole.watch.level.mean() * moment.windows,
@@ -316,7 +323,7 @@ impl ServiceWatch {
         about.quiet(whole, &window, limits.silence, book);
         if whole.quiet.open_number().is_none() {
             let window = Window { ln_limit: tested.then_some(limits.spike), ..window };
-            about.follow(Kind::Spike, &mut whole.watch, &whole.subject, &window, limits.spike, book);
+            about.spike(whole, &window, limits.spike, book);
         }
         whole.remember(moment.at, mix.total, moment.windows, moment.window_seconds);
     }

@@ -26,7 +26,7 @@ use crate::data_plane::window::Service;
 /// Begins every file.
 const MAGIC: &[u8; 8] = b"LIPRATES";
 /// Version of what follows.
-const FORM: u32 = 1;
+const FORM: u32 = 2;
 /// Largest file, in bytes: `max_patterns` at its default needs a quarter of it.
 const MAX_BYTES: u64 = 256 << 20;
 /// What a digest begins with.

@@ -27,6 +27,8 @@ const CONFIRMING: [usize; 2] = [2, 3];
 const LONGER_WINDOWS: f64 = 2.0;
 /// A young series, whose habits are not known, must stay high for so many windows.
 const UNKNOWN_WINDOWS: f64 = 4.0;
+/// A single burst is no habit yet for what is so many times as surprising (in logarithms): it may have been chance.
+const MORE_SURPRISING: f64 = 1.5;
 /// Age at which habits are known: 12 hours of 10 s windows.
 const KNOWN_WINDOWS: f64 = 4_320.0;
 /// Windows without a burst after which the habit is forgotten: 3 days of 10 s.
@@ -52,6 +54,12 @@ struct Habit {
     /// Windows since the last.
     #[serde(deserialize_with = "amount")]
     ago: f64,
+    /// How many there were.
+    #[serde(deserialize_with = "amount")]
+    times: f64,
+    /// The lowest tail probability in them.
+    #[serde(deserialize_with = "number")]
+    ln_p: f64,
 }
 
 /// A candidate, and once it has lasted long enough, an anomaly.
@@ -161,7 +169,8 @@ impl Watch {
 
     /// A candidate becomes an alarm once it has lasted longer than bursts of this series do.
     fn raise(&self, open: Open, window: &Window<'_>, surprise: Surprise) -> Verdict {
-        let by_habit = self.habit.map_or(0.0, |habit| habit.length + LONGER_WINDOWS);
+        let known = self.habit.filter(|habit| habit.explains(surprise.ln_p));
+        let by_habit = known.map_or(0.0, |habit| habit.length + LONGER_WINDOWS);
         let by_age = if self.level.age() < KNOWN_WINDOWS { UNKNOWN_WINDOWS } else { 0.0 };
         let usual = window.usual_burst.is_some_and(|peak| window.is_usual(peak));
         match open.high < by_habit.max(by_age) || usual || !is_alarm(window, &surprise) {
@@ -186,8 +195,9 @@ impl Watch {
             self.open = None;
             let length = open.windows - f64::from(open.calm);
             if length < BURST_WINDOWS {
-                let known = self.habit.map_or(0.0, |habit| habit.length);
-                self.habit = Some(Habit { length: length.max(known), ago: 0.0 });
+                let known = self.habit.unwrap_or(Habit { length, ago: 0.0, times: 0.0, ln_p });
+                let (length, times, ln_p) = (length.max(known.length), known.times + 1.0, ln_p.min(known.ln_p));
+                self.habit = Some(Habit { length, ago: 0.0, times, ln_p });
             }
             self.level.interrupt();
             return open.number.map_or(Verdict::Calm, |number| Verdict::Ends(number, End::Subsided));
@@ -198,6 +208,13 @@ impl Watch {
             None if open.calm == 0 => self.raise(open, window, surprise),
             None => Verdict::Calm,
         }
+    }
+}
+
+impl Habit {
+    /// Whether a surprise is what this series is known for.
+    fn explains(&self, ln_p: f64) -> bool {
+        self.times > 1.0 || ln_p > self.ln_p * MORE_SURPRISING
     }
 }
 

@@ -6,6 +6,9 @@
 //! dispersion by more than a clipped value; sizes are constant.
 //! Never: knows what the counts are of, reads a clock, or decides that something is an anomaly.
 //!
+//! Beside the mean, which moves slowly, a series leans to one side for minutes: how far is followed as fast as its counts tell
+//! (a Kalman filter of what returns to 0), so that a busy series is predicted from the last minutes and a rare one is not.
+//!
 //! The model: windows of exposure `e` hold NB(mean · e, dispersion) records. Dispersion is estimated by moments,
 //! Σ((x − m)² − m) / Σm², once for single windows, once for sums of 2 and of 6 windows: neighbouring windows are alike,
 //! so sums vary more than independence would allow, and each scale learns by how much. Young estimates are shrunk to a
@@ -32,6 +35,16 @@ const CLIP_DEVIATIONS: f64 = 4.0;
 const CLIP_RESIDUAL_DEVIATIONS: f64 = 6.0;
 /// Up to so many standard deviations above the prediction, a count is called certain: it is no news by any limit.
 const PLAIN_DEVIATIONS: f64 = 1.5;
+/// What a series leans to for minutes is this large (one standard deviation, as a share of its mean) …
+const LEAN_DEVIATION: f64 = 0.07;
+/// … and this much of it is left after a window: half after about four minutes of 10 s windows.
+const LEAN_KEPT: f64 = 0.97;
+/// A window moves it by no more than one of so many standard deviations would: a spike must not explain itself.
+const LEAN_CLIP_DEVIATIONS: f64 = 2.0;
+/// How far a series can lean.
+const LEAN_RANGE: (f64, f64) = (-0.5, 1.0);
+/// Windows after which a series is known well enough to see it lean.
+const LEAN_WINDOWS: f64 = 30.0;
 /// Records that stand for knowing nothing (Jeffreys' prior of a rate).
 const PRIOR_RECORDS: f64 = 0.5;
 
@@ -62,6 +75,12 @@ pub struct Level {
     #[serde(deserialize_with = "amount")]
     typical: f64,
     spread: [Spread; 3],
+    /// By how much more or less than the mean is expected for some minutes, as a share of it.
+    #[serde(deserialize_with = "number")]
+    lean: f64,
+    /// Variance of what is not known of that.
+    #[serde(deserialize_with = "amount")]
+    lean_doubt: f64,
     /// (seen, expected) of the last windows, newest last.
     #[serde(deserialize_with = "pairs")]
     recent: [(f64, f64); LONGEST],
@@ -111,7 +130,7 @@ fn ln_tail(seen: f64, expected: f64, dispersion: f64) -> f64 {
 impl Level {
     /// Records per exposure, as predicted; a series never seen is given the benefit of half a record.
     pub fn mean(&self) -> f64 {
-        self.mean.max(PRIOR_RECORDS / (self.weight + 1.0))
+        self.mean.max(PRIOR_RECORDS / (self.weight + 1.0)) * (1.0 + self.lean)
     }
 
     /// Windows seen so far.
@@ -147,6 +166,7 @@ impl Level {
     /// Takes over what another series brings, when two become one.
     pub fn absorb(&mut self, other: &Level) {
         self.mean += other.mean;
+        self.lean = 0.0;
         self.typical += other.typical;
         self.interrupt();
     }
@@ -215,6 +235,7 @@ impl Level {
             spread.excess = spread.excess * keep + residual * residual - expected;
             spread.square = spread.square * keep + expected * expected;
         }
+        self.follow_lean(seen, expected, windows, prior[0]);
         let most = expected + CLIP_DEVIATIONS * variance(expected, self.dispersion(0, prior[0]) + doubt).sqrt() + 1.0;
         let learned = if self.age < 1.0 { seen } else { seen.min(most) };
         let keep = kept(windows, MEAN_HALF_LIFE_WINDOWS);
@@ -225,11 +246,25 @@ impl Level {
         self.age += windows;
     }
 
+    /// Follows what the series leans to, as far as a frame of `windows` windows tells.
+    fn follow_lean(&mut self, seen: f64, expected: f64, windows: f64, prior: f64) {
+        if self.age < LEAN_WINDOWS || expected <= 0.0 {
+            return;
+        }
+        let kept = LEAN_KEPT.powf(windows);
+        let doubt = self.lean_doubt * kept * kept + LEAN_DEVIATION * LEAN_DEVIATION * (1.0 - kept * kept);
+        let noise = 1.0 / expected + self.dispersion(0, prior);
+        let most = LEAN_CLIP_DEVIATIONS * (doubt + noise).sqrt();
+        let gain = doubt / (doubt + noise);
+        let lean = self.lean * kept + gain * (seen / expected - 1.0).clamp(-most, most);
+        (self.lean, self.lean_doubt) = (lean.clamp(LEAN_RANGE.0, LEAN_RANGE.1), doubt * (1.0 - gain));
+    }
+
     /// Takes `mean` for the new level, with little certainty: a lasting change was accepted.
     pub fn accept(&mut self, mean: f64) {
         let certain = self.windows.max(1.0);
         let left = certain.min(LONGEST as f64);
-        self.mean = mean;
+        (self.mean, self.lean) = (mean, 0.0);
         self.weight *= left / certain;
         self.windows = left;
         self.interrupt();
