@@ -24,7 +24,7 @@ check: ## Format and lint
 	@scripts/rust.sh cargo fmt --check
 	@scripts/rust.sh cargo clippy --locked --all-targets -- -D warnings
 
-miri: ## Run the signature's code, with its one unsafe call, under Miri (skipped without a nightly toolchain that has it)
+miri: ## Run the signature's code, with its unsafe calls, under Miri (skipped without a nightly toolchain that has it)
 	@scripts/miri.sh
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (10)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the signature's code, which holds the gateway's only unsafe call, under Miri.
+# Runs the signature's code, which holds the gateway's only unsafe calls, under Miri.
 # Miri comes with nightly toolchains alone. Without one this is skipped, loudly:
 #   rustup toolchain install nightly --profile minimal --component miri,rust-src
 set -euo pipefail
@@ -14,7 +14,7 @@ fi
 
 # The tests there compare what is written with AVX2 to what is written without, so one run sees both.
 if [ "$(uname -m)" = x86_64 ]; then
-    export RUSTFLAGS="-C target-feature=+avx2,+bmi1,+bmi2,+lzcnt"
+    export RUSTFLAGS="-C target-feature=+avx2,+bmi1,+bmi2,+lzcnt,+popcnt"
 fi
 rustup run nightly cargo miri test --quiet --target-dir ../../target/miri
 echo "miri: no fault"

@@ -1,6 +1,6 @@
 //! The signature's code under Miri, which sees what no test can: reads and writes outside, and what is undefined.
 //!
-//! Purpose: run the gateway's only unsafe call, with AVX2 and without, over texts of every length around a block's.
+//! Purpose: run the gateway's only unsafe calls, with AVX2 and without, over texts of every length around a block's.
 //! Promises: the code is the gateway's own files; both ways write the same.
 //! Never: part of the gateway or of its tests; `scripts/miri.sh` runs it.
 
@@ -11,11 +11,16 @@ mod signature {
     mod line;
     mod marks;
     pub mod mask;
+    pub mod memo;
     mod names;
     mod scan;
     mod spans;
     mod window;
     mod words;
+
+    /// What a memo keeps.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Signature(pub u64);
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ const SLOTS: usize = 2048;
 const SLOT_BYTES: usize = 496;
 
 /// Lookups after which is asked whether they paid, and lookups left out when fewer than one in eight did.
-const TRIAL: u32 = 512;
-const PAUSE: u32 = 4096;
+pub(super) const TRIAL: u32 = 512;
+pub(super) const PAUSE: u32 = 4096;
 
 /// Number of classes that keys are made by.
 pub(super) const KEY_CLASSES: usize = 7;
@@ -135,8 +135,8 @@ pub(super) struct Memo {
     slots: Vec<Slot>,
     tries: u32,
     hits: u32,
-    pause: u32,
-    is_on: bool,
+    pub(super) pause: u32,
+    pub(super) is_on: bool,
 }
 
 impl Default for Memo {
@@ -260,7 +260,7 @@ mod tests {
             (state >> 33) as usize % n
         };
         let bytes = b"0189afAFgzGZ_-. :=<[+/\xc3\xff\x00";
-        for _ in 0..30_000 {
+        for _ in 0..if cfg!(miri) { 100 } else { 30_000 } {
             let (len, word) = (draw(MAX_TEXT_BYTES + 1), 1 + draw(80));
             let text: Vec<u8> =
                 (0..len).map(|_| bytes[if draw(word) == 0 { 13 + draw(12) } else { draw(12) }]).collect();
@@ -277,50 +277,5 @@ mod tests {
                 None => assert!(!is_told, "{:?}", show(&text)),
             }
         }
-    }
-
-    #[test]
-    fn lines_that_differ_in_tokens_are_known_and_others_are_not() {
-        let mut signer = super::super::Signer::default();
-        if !signer.memo.is_on {
-            return eprintln!("SKIPPED lines_that_differ_in_tokens_are_known_and_others_are_not: no AVX2");
-        }
-        let mut is_known = |text: &str| {
-            signer.sign_text(text.as_bytes());
-            signer.slot.is_some()
-        };
-        assert!(!is_known("took 12 ms for 3fa9c1de-77 of u17"));
-        assert!(is_known("took 98 ms for 00a9cfd1-12 of u99"));
-        assert!(is_known("took 98765 ms for 0fa9cfd1ef9c7d01-a7 of u1"));
-        assert!(!is_known("took 98 ms for b0a9cfd1-12 of u99"), "a letter first may begin a scheme");
-        assert!(!is_known("took 98 ms for 00a9cfd1-1:2 of u99"));
-        for text in ["x {\"k1\": 2}", "x {\"k2\": 2}", "x {\"k1\": 2}"] {
-            assert!(!is_known(text), "its template has a digit");
-        }
-        assert!(!is_known("") && !is_known(""));
-        let long = "a ".repeat(MAX_TEXT_BYTES);
-        assert!(!is_known(&long) && !is_known(&long));
-    }
-
-    #[test]
-    fn a_memo_that_does_not_pay_pauses() {
-        let mut signer = super::super::Signer::default();
-        if !signer.memo.is_on {
-            return eprintln!("SKIPPED a_memo_that_does_not_pay_pauses: no AVX2");
-        }
-        let word = |n: u32| {
-            format!("word {}", (0..8).map(|i| char::from(b'g' + (n >> (2 * i) & 3) as u8)).collect::<String>())
-        };
-        (0..TRIAL).for_each(|n| {
-            signer.sign_text(word(n).as_bytes());
-        });
-        assert_eq!(signer.memo.pause, PAUSE);
-        (0..PAUSE).for_each(|_| {
-            signer.sign_text(b"word 1");
-        });
-        assert_eq!((signer.memo.pause, signer.slot), (0, None));
-        signer.sign_text(b"word 1");
-        signer.sign_text(b"word 2");
-        assert!(signer.slot.is_some());
     }
 }

@@ -146,4 +146,49 @@ mod tests {
             assert!(bad.parse::<Signature>().is_err(), "{bad}");
         }
     }
+
+    #[test]
+    fn lines_that_differ_in_tokens_are_known_and_others_are_not() {
+        let mut signer = Signer::default();
+        if !signer.memo.is_on {
+            return eprintln!("SKIPPED lines_that_differ_in_tokens_are_known_and_others_are_not: no AVX2");
+        }
+        let mut is_known = |text: &str| {
+            signer.sign_text(text.as_bytes());
+            signer.slot.is_some()
+        };
+        assert!(!is_known("took 12 ms for 3fa9c1de-77 of u17"));
+        assert!(is_known("took 98 ms for 00a9cfd1-12 of u99"));
+        assert!(is_known("took 98765 ms for 0fa9cfd1ef9c7d01-a7 of u1"));
+        assert!(!is_known("took 98 ms for b0a9cfd1-12 of u99"), "a letter first may begin a scheme");
+        assert!(!is_known("took 98 ms for 00a9cfd1-1:2 of u99"));
+        for text in ["x {\"k1\": 2}", "x {\"k2\": 2}", "x {\"k1\": 2}"] {
+            assert!(!is_known(text), "its template has a digit");
+        }
+        assert!(!is_known("") && !is_known(""));
+        let long = "a ".repeat(memo::MAX_TEXT_BYTES);
+        assert!(!is_known(&long) && !is_known(&long));
+    }
+
+    #[test]
+    fn a_memo_that_does_not_pay_pauses() {
+        let mut signer = Signer::default();
+        if !signer.memo.is_on {
+            return eprintln!("SKIPPED a_memo_that_does_not_pay_pauses: no AVX2");
+        }
+        let word = |n: u32| {
+            format!("word {}", (0..8).map(|i| char::from(b'g' + (n >> (2 * i) & 3) as u8)).collect::<String>())
+        };
+        (0..memo::TRIAL).for_each(|n| {
+            signer.sign_text(word(n).as_bytes());
+        });
+        assert_eq!(signer.memo.pause, memo::PAUSE);
+        (0..memo::PAUSE).for_each(|_| {
+            signer.sign_text(b"word 1");
+        });
+        assert_eq!((signer.memo.pause, signer.slot), (0, None));
+        signer.sign_text(b"word 1");
+        signer.sign_text(b"word 2");
+        assert!(signer.slot.is_some());
+    }
 }
