@@ -306,6 +306,9 @@ async fn daemon_set(engine: &str, store: &str, agents: usize) {
         "\n{engine}, {agents} agents: {a_second:.0} reports/s of 50 rows, {failures} failed; server CPU {cpu:.0} %, {:.0} MB",
         server.resident_mb()
     );
+    if let Some(why) = fleet.done.first_failure.get() {
+        println!("  the first failure: {why}");
+    }
     for (half, all) in last {
         println!("  activated: half of the agents enforce it after {half:.1?}, the last after {all:.1?}");
     }

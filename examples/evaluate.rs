@@ -22,6 +22,8 @@ mod workload;
 use std::collections::BTreeMap;
 
 use labelled::sets;
+use lipservice::control_plane::generator::offline::Proposal;
+use lipservice::control_plane::generator::plan::Standing;
 use quality::{Kept, by_severity, deduplicated, throttled, uniform};
 use workload::{CORPUS, Text, Workload};
 
@@ -69,6 +71,9 @@ fn main() -> anyhow::Result<()> {
         let learned = start.elapsed();
         for finding in proposal.findings.iter().filter(|finding| !finding.ok) {
             println!("review: {}: {}", finding.check, finding.detail);
+        }
+        if !proposal.is_feasible {
+            println!("sent whatever the rates: {}", standing(&proposal));
         }
         let start = std::time::Instant::now();
         let (ours, report) = judge::judge(workload, &proposal, &truth)?;
@@ -122,6 +127,22 @@ fn severity(line: &str) -> u8 {
     } else {
         9
     }
+}
+
+/// What rates cannot change, in shares of all bytes.
+fn standing(proposal: &Proposal) -> String {
+    let Standing { protected, human, floor_and_novelty, summaries, least_rates, beyond_bounds } = &proposal.standing;
+    let all = proposal.report.total.received.bytes;
+    let share = |name: &str, bytes: f64| (bytes > 0.0).then(|| format!("{name} {:.1} %", 100.0 * bytes / all));
+    let parts = [
+        share("protected severities", *protected),
+        share("human policies", *human),
+        share("floor and novelty", *floor_and_novelty),
+        share("summaries", *summaries),
+        share("lowest rates", *least_rates),
+        share("patterns beyond the bounds", *beyond_bounds),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// Money by bytes: the free tier is the same for all.

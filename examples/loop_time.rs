@@ -1,6 +1,6 @@
 //! How long a run of the loop takes over many patterns, without a model.
 //!
-//! Purpose: the row of docs/benchmarks.md: `cargo run --release --example loop_time -- 5000`.
+//! Purpose: the row of docs/benchmarks.md: `cargo run --release --example loop_time -- 5000 40%`.
 //! Promises: the loop of the gateway itself, with a store in memory; traffic is made up and the same every time.
 //! Never: measures the network.
 
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lipservice::clock::Clock;
-use lipservice::control_plane::controller::{Controller, Parts, Traffic};
+use lipservice::control_plane::controller::{Controller, Parts, RunState, Traffic};
 use lipservice::control_plane::generator::config::{GeneratorConfig, Publish};
 use lipservice::control_plane::generator::llm::{LlmConfig, scorer};
 use lipservice::control_plane::insights::Prices;
@@ -109,6 +109,7 @@ fn feed(pipeline: &Pipeline, patterns: usize, records: usize, rng: &mut SmallRng
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let patterns: usize = std::env::args().nth(1).map_or(Ok(5_000), |text| text.parse())?;
+    let budget = std::env::args().nth(2).unwrap_or_else(|| "40%".into());
     let clock = Clock::manual(START);
     let settings = Settings::default();
     let (decision, protect_from) = settings_of(&settings.sampler);
@@ -123,7 +124,7 @@ async fn main() -> anyhow::Result<()> {
     let table = PatternTable::new(&settings.sampler.window);
     let pipeline = Arc::new(Pipeline::new(clock.clone(), table, CompiledPolicy::default(), wiring));
     let config = GeneratorConfig {
-        budget: "20%".parse().ok(),
+        budget: Some(budget.parse().map_err(|error| anyhow::anyhow!("{error}"))?),
         publish: Publish::Live,
         max_rules: 10_000,
         ..GeneratorConfig::default()
@@ -158,7 +159,8 @@ async fn main() -> anyhow::Result<()> {
         controller.want();
         let start = Instant::now();
         let ended = controller.turn().await?;
-        let detail = controller.status().json()["last"]["detail"].clone();
+        let last = controller.status().json()["last"].clone();
+        let detail = &last["detail"];
         println!(
             "{:.2} s: {ended:?}, {} rules, {} replays of {} records",
             start.elapsed().as_secs_f64(),
@@ -166,6 +168,9 @@ async fn main() -> anyhow::Result<()> {
             detail["replays"],
             detail["sample"]["played_records"],
         );
+        if ended == Some(RunState::Refused) {
+            println!("{}", serde_json::to_string_pretty(&last)?);
+        }
         clock.advance(Duration::from_secs(1));
     }
     Ok(())

@@ -93,7 +93,11 @@ impl Drop for Running {
 
 impl Running {
     fn start(file: &str) -> Running {
-        let mut child = lipservice(&["run", "--config", file]).stderr(Stdio::piped()).spawn().unwrap();
+        Running::of(&mut lipservice(&["run", "--config", file]))
+    }
+
+    fn of(command: &mut Command) -> Running {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (sender, lines) = sync_channel(1000);
         std::thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -141,6 +145,32 @@ fn signals_reload_and_stop() {
     let lines = gateway.wait_for("\"stopped\"").concat();
     assert!(lines.contains("\"signal\":\"SIGTERM\"") && lines.contains("\"balance\":true"), "{lines}");
     assert!(gateway.child.wait().unwrap().success());
+}
+
+/// What the gateway logs about itself, at its chattiest, goes to standard error and never becomes traffic, also where the
+/// environment says where an SDK should export to.
+#[test]
+fn own_logs_never_enter_the_pipeline() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), "debug");
+    let listening = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listening.set_nonblocking(true).unwrap();
+    let collector = format!("http://{}", listening.local_addr().unwrap());
+    let mut command = lipservice(&["run", "--config", &file]);
+    let command = command.env("OTEL_EXPORTER_OTLP_ENDPOINT", &collector).env("OTEL_LOGS_EXPORTER", "otlp");
+    let mut gateway = Running::of(command);
+    gateway.wait_for("\"started\"");
+    // Warnings and errors among them.
+    write(directory.path(), "loud");
+    gateway.signal("HUP");
+    gateway.wait_for("the running configuration is kept");
+    gateway.signal("TERM");
+    let stopped = gateway.wait_for("\"stopped\"").pop().unwrap();
+    assert!(gateway.child.wait().unwrap().success());
+    assert!(stopped.contains("received 0 = kept 0 + dropped 0 + refused 0"), "{stopped}");
+    let written = std::fs::read_to_string(directory.path().join("out.jsonl")).unwrap_or_default();
+    assert_eq!(written, "", "own logs were exported");
+    assert!(listening.accept().is_err(), "something was sent to where an SDK would send");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! Never: evaluates policies; "enforced" is when the agent was handed the version.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,6 +26,8 @@ pub struct Done {
     pub reports: AtomicU64,
     /// Reports that were not.
     pub failures: AtomicU64,
+    /// Why the first of them was not.
+    pub first_failure: OnceLock<String>,
     /// Versions handed to agents, over all agents.
     pub updates: AtomicU64,
 }
@@ -121,8 +123,9 @@ async fn report(follower: Arc<Follower>, number: usize, habits: Habits, done: Ar
             trial: None,
         };
         // What was not acknowledged is sent again under the same id, as gateways do.
-        while follower.report(&report).await.is_err() {
+        while let Err(error) = follower.report(&report).await {
             done.failures.fetch_add(1, Ordering::Relaxed);
+            done.first_failure.get_or_init(|| error.to_string());
             tokio::select! {
                 () = stop.triggered() => return,
                 () = tokio::time::sleep(Duration::from_millis(100)) => {}

@@ -83,6 +83,10 @@ pub async fn active(
         if !known.iter().any(|tag| *tag == bundle.hash || *tag == "*") {
             return Ok(found(&bundle));
         }
+        // Even a sleep of nothing lasts until the timer's next millisecond.
+        if wait.is_zero() {
+            return Ok(unchanged(&bundle));
+        }
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return Ok(unchanged(&bundle)) },
             () = &mut deadline => return Ok(unchanged(&bundle)),
