@@ -16,6 +16,7 @@ mod policies;
 mod reconcile;
 mod reload;
 mod report;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

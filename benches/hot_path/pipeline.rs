@@ -79,7 +79,7 @@ fn decide_one(bencher: Bencher<'_, '_>) {
         severity_protected: false,
         ordered_drop: None,
         boost: RANDOMNESS_RANGE,
-        sight: Sight { seen: 1_000, kept_in_window: 5 },
+        sight: Sight { seen: 1_000, kept_in_window: 5, is_known: false },
     };
     bencher.counter(ItemsCount::new(1_000usize)).bench_local(|| {
         (0..1_000u64)

@@ -58,13 +58,31 @@ pub struct FollowConfig {
     /// PEM file with authorities to trust instead of the system's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_file: Option<String>,
-    /// File for the last good policies, read at the start when the control plane is away.
+    /// File for the last good policies, read at the start when the control plane is away. What is known of patterns is beside
+    /// it, with `.known` at the end of the name.
     pub state_file: String,
     /// How often counts are reported.
     pub report_interval: Period,
+    /// Who shares the rate limits of policies (`keep: N/s`): all gateways that report to the control plane, each an equal part,
+    /// or nobody, so that this gateway passes N. As `report_interval` and `known_patterns`, it holds with `role: all`, too.
+    pub rate_limits: RateLimits,
+    /// Patterns known to the control plane that are remembered here, 8 bytes each: the first records of these are no news and
+    /// get none of `novelty_records`. What is beyond counts as new. 0 asks for none.
+    pub known_patterns: usize,
     /// Recent records for the loop there (`generator:`). Off without the section: then counts alone leave this gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<SamplesConfig>,
+}
+
+/// `control_plane.rate_limits:`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RateLimits {
+    /// All gateways that report to the control plane, each an equal part.
+    #[default]
+    Fleet,
+    /// Nobody: each gateway passes all of it.
+    Gateway,
 }
 
 /// `control_plane.samples:` Some recent records of every pattern, as the policies in force redact them, and its counts by window
@@ -101,6 +119,8 @@ impl Default for FollowConfig {
             ca_file: None,
             state_file: "lipservice-policies.json".into(),
             report_interval: Period::secs(10),
+            rate_limits: RateLimits::default(),
+            known_patterns: 1_000_000,
             samples: None,
         }
     }

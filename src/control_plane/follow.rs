@@ -13,8 +13,9 @@ use std::time::Duration;
 use http::Method;
 use serde_json::Value;
 
-use super::api::{SampleReport, Sampled};
+use super::api::{KnownPage, SampleReport, Sampled};
 use super::client::{Client, ClientError, Fetched};
+use super::store::Ingested;
 use crate::shutdown::Shutdown;
 use crate::telemetry::{MetricSink, MetricSource};
 
@@ -103,9 +104,18 @@ impl Follower {
     ///
     /// # Errors
     /// When it did not arrive, or was not taken.
-    pub async fn report(&self, report: &super::api::Report) -> Result<(), ClientError> {
-        let _ingested: Value = self.client.send(Method::POST, &["stats"], report).await?;
-        Ok(())
+    pub async fn report(&self, report: &super::api::Report) -> Result<Ingested, ClientError> {
+        self.client.send(Method::POST, &["stats"], report).await
+    }
+
+    /// Asks which patterns were reported, behind a cursor.
+    ///
+    /// # Errors
+    /// When there is no answer that can be read.
+    pub async fn known(&self, cursor: Option<&str>, limit: u32) -> Result<KnownPage, ClientError> {
+        let limit = limit.to_string();
+        let query = [("limit", limit.as_str()), ("cursor", cursor.unwrap_or_default())];
+        self.client.get(&["patterns", "known"], &query).await
     }
 
     /// Hands over a part of this gateway's sample.
@@ -151,7 +161,7 @@ impl Follower {
 }
 
 /// Writes beside the file, then renames.
-async fn replace(path: &Path, body: &[u8]) -> std::io::Result<()> {
+pub(super) async fn replace(path: &Path, body: &[u8]) -> std::io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
     let mut file = tokio::fs::File::create(&beside).await?;

@@ -2,8 +2,8 @@
 //!
 //! Purpose: analysis of patterns, the store, the API over it, and the way from an activated version to a gateway's
 //! compiled policy.
-//! Promises: uses the data plane, is never used by it; the planes meet in `CompiledPolicy`, `sampler::Boosts`,
-//! `trial::Trial`, `window::Snapshot`, `trial::TrialCounts` and `reservoir::Sample` alone.
+//! Promises: uses the data plane, is never used by it; the planes meet in `CompiledPolicy`, `sampler::Boosts`, `policy::Fleet`,
+//! `trial::Trial`, `window::KnownPatterns`, `window::Snapshot`, `trial::TrialCounts` and `reservoir::Sample` alone.
 //! Never: touches a record on its way.
 
 pub mod analysis;
@@ -16,6 +16,7 @@ pub mod controller;
 pub mod follow;
 pub mod generator;
 pub mod insights;
+pub mod known;
 pub mod lead;
 pub mod mirror;
 pub mod posthog;

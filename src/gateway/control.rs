@@ -14,22 +14,21 @@ use tokio::task::JoinHandle;
 
 use super::StartError;
 use super::anomalies::Anomalies;
-use super::feed::Feed;
 use super::generator::{Watched, controller};
 use super::policies::Policies;
+use super::upstream::{Receiver, Upstream};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::control_plane::api::{Api, Bound, Event, Parts, Report};
+use crate::control_plane::api::{Api, Bound, Event, Parts};
 use crate::control_plane::cache::Cache;
 use crate::control_plane::client::Client;
 use crate::control_plane::config::{ControlConfig, Role, SamplesConfig};
 use crate::control_plane::follow::Follower;
 use crate::control_plane::lead::Leader;
 use crate::control_plane::mirror::Mirror;
-use crate::control_plane::report::{Reporter, trial_report};
 use crate::control_plane::rollout::{Stepped, offer};
 use crate::control_plane::samples::{Heard, Limits, Teller};
-use crate::control_plane::store::{Replica, Retention, Store, Timestamp};
+use crate::control_plane::store::{Retention, Store, Timestamp};
 use crate::data_plane::pipeline::Pipeline;
 use crate::data_plane::policy::Document;
 use crate::data_plane::reservoir::Reservoir;
@@ -37,10 +36,8 @@ use crate::reread::Renewable;
 use crate::shutdown::Shutdown;
 use crate::telemetry::MetricSource;
 
-/// How long the last report may take.
-const LAST_REPORT: Duration = Duration::from_secs(2);
-/// Patterns of one report at most; the table's own bound is below it.
-const MAX_REPORTED: usize = 1_000_000;
+/// How long the last part of a sample may take.
+const LAST_SAMPLE: Duration = Duration::from_secs(2);
 
 /// How often decisions are sampled for those who listen to events, and how many at once: 20 a second.
 const TAP_INTERVAL: Duration = Duration::from_millis(250);
@@ -61,20 +58,14 @@ pub(super) struct Control {
     store: Option<Store>,
 }
 
-/// Where reports go.
-enum Upstream {
-    Here(Arc<Api>),
-    There(Arc<Follower>),
-}
-
 /// The data plane's parts that the control plane touches.
 #[derive(Clone)]
-struct Plane {
-    pipeline: Arc<Pipeline>,
-    policies: Arc<Policies>,
-    anomalies: Arc<Anomalies>,
+pub(super) struct Plane {
+    pub(super) pipeline: Arc<Pipeline>,
+    pub(super) policies: Arc<Policies>,
+    pub(super) anomalies: Arc<Anomalies>,
     reservoir: Option<Arc<Reservoir>>,
-    clock: Clock,
+    pub(super) clock: Clock,
 }
 
 impl Control {
@@ -103,7 +94,7 @@ impl Control {
             clock: clock.clone(),
         };
         match config.control.role {
-            Role::Gateway => control.follow(&config.control, plane)?,
+            Role::Gateway => control.follow(&config.control, plane).await?,
             Role::All if config.control.api.is_none() => {}
             Role::All | Role::ControlPlane => control.serve(config, plane).await?,
         }
@@ -170,11 +161,12 @@ impl Control {
             publish_from(&mirror, &plane);
             let changes = follow_here(Arc::clone(&mirror), plane.clone(), self.feeding.clone());
             self.feeders.push(tokio::spawn(changes));
-            let interval = control.follow.report_interval.0;
             let tapping = tap(Arc::clone(&api), Arc::clone(&plane.pipeline), self.feeding.clone());
             self.feeders.push(tokio::spawn(tapping));
-            let upstream = Upstream::Here(Arc::clone(&api));
-            self.feeders.push(tokio::spawn(report(upstream, "all", plane, interval, self.feeding.clone())));
+            let upstream = Upstream::new(Receiver::Here(Arc::clone(&api)), &control.follow, plane);
+            upstream.begin().await;
+            self.sources.push(Arc::clone(upstream.known()) as _);
+            self.feeders.push(tokio::spawn(upstream.run(self.feeding.clone())));
         }
         if let Some(cache) = cache {
             self.sources.push(Arc::clone(&cache) as _);
@@ -189,7 +181,7 @@ impl Control {
         Ok(())
     }
 
-    fn follow(&mut self, control: &ControlConfig, plane: Plane) -> Result<(), StartError> {
+    async fn follow(&mut self, control: &ControlConfig, plane: Plane) -> Result<(), StartError> {
         let settings = &control.follow;
         let client = Client::new(&settings.endpoint, settings.token.clone(), settings.ca_file.as_deref())?;
         let follower = Follower::new(client, &settings.state_file);
@@ -209,8 +201,10 @@ impl Control {
             let handing = hand_over(Arc::clone(&follower), watched, samples.clone(), self.feeding.clone());
             self.feeders.push(tokio::spawn(handing));
         }
-        let (upstream, interval) = (Upstream::There(follower), settings.report_interval.0);
-        self.feeders.push(tokio::spawn(report(upstream, "gateway", plane, interval, self.feeding.clone())));
+        let upstream = Upstream::new(Receiver::There(follower), settings, plane);
+        upstream.begin().await;
+        self.sources.push(Arc::clone(upstream.known()) as _);
+        self.feeders.push(tokio::spawn(upstream.run(self.feeding.clone())));
         Ok(())
     }
 
@@ -274,40 +268,6 @@ async fn follow_here(mirror: Arc<Mirror>, plane: Plane, stop: Shutdown) {
     }
 }
 
-/// Reports counts every `interval`, and once more at the end.
-async fn report(upstream: Upstream, kind: &'static str, plane: Plane, interval: Duration, stop: Shutdown) {
-    let (mut reporter, mut feed) = (Reporter::default(), Feed::default());
-    let id = uuid::Uuid::now_v7().to_string();
-    loop {
-        let ends = tokio::select! {
-            () = stop.triggered() => true,
-            () = tokio::time::sleep(interval.max(Duration::from_millis(100))) => false,
-        };
-        let snapshot = plane.pipeline.table.snapshot(plane.clock.now(), MAX_REPORTED);
-        let replica = Replica {
-            id: id.clone(),
-            kind: kind.to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            policy_hash: plane.policies.followed_hash(),
-            last_seen: Timestamp::default(),
-        };
-        let (at, found) = plane.anomalies.found();
-        let anomalies = feed.take(&found, at);
-        let trial = plane.pipeline.trial_counts().map(|counts| trial_report(&counts));
-        let batches = reporter.take(&snapshot, plane.pipeline.sent_bytes());
-        let report = Report { replica: Some(replica), batches, anomalies, trial };
-        let sending = upstream.send(report);
-        let sent = if ends { tokio::time::timeout(LAST_REPORT, sending).await.unwrap_or(false) } else { sending.await };
-        if sent {
-            reporter.acknowledge();
-            feed.acknowledge();
-        }
-        if ends {
-            return;
-        }
-    }
-}
-
 /// Hands over what is new in the reservoir every interval, and once more at the end.
 async fn hand_over(follower: Arc<Follower>, watched: Watched, settings: SamplesConfig, stop: Shutdown) {
     let limits = Limits { bytes: settings.max_size.as_usize(), records: settings.max_records };
@@ -323,7 +283,7 @@ async fn hand_over(follower: Arc<Follower>, watched: Watched, settings: SamplesC
             sending.await;
             continue;
         }
-        let _ = tokio::time::timeout(LAST_REPORT, sending).await;
+        let _ = tokio::time::timeout(LAST_SAMPLE, sending).await;
         return;
     }
 }
@@ -368,22 +328,6 @@ async fn tap(api: Arc<Api>, pipeline: Arc<Pipeline>, stop: Shutdown) {
                 keep: tapped.keep,
                 reason: tapped.reason.to_owned(),
             });
-        }
-    }
-}
-
-impl Upstream {
-    /// Whether the report arrived.
-    async fn send(&self, report: Report) -> bool {
-        match self {
-            Upstream::Here(api) => api.ingest(report).await.is_ok(),
-            Upstream::There(follower) => match follower.report(&report).await {
-                Ok(()) => true,
-                Err(error) => {
-                    tracing::debug!(%error, "a report did not arrive; its counts come with the next");
-                    false
-                }
-            },
         }
     }
 }

@@ -8,4 +8,5 @@ mod faults;
 mod feed;
 mod fleet;
 mod replicas;
+mod shared;
 pub mod store;

@@ -117,6 +117,7 @@ async fn report(follower: Arc<Follower>, number: usize, habits: Habits, done: Ar
                 version: "0.1.0".into(),
                 policy_hash: String::new(),
                 last_seen: Timestamp::default(),
+                report_seconds: 10,
             }),
             batches: vec![Batch { id: format!("{number}-{turn}"), rows: rows(habits.patterns), sent_bytes: None }],
             anomalies: Vec::new(),

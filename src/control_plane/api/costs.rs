@@ -149,7 +149,7 @@ impl Api {
             return Vec::new();
         }
         let mut looked_at = 0;
-        let sight = Sight { seen: u64::MAX, kept_in_window: u64::MAX };
+        let sight = Sight { seen: u64::MAX, kept_in_window: u64::MAX, is_known: true };
         for pattern in patterns.iter().filter(|pattern| !pattern.example.is_empty()).take(MAX_EXAMPLES) {
             let Ok(request) = otlp::decode(example(pattern).to_string().as_bytes()) else { continue };
             let rules = (&self.sampling.0, self.sampling.1);

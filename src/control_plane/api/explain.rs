@@ -109,7 +109,7 @@ pub async fn explain(
     let policy = CompiledPolicy::compile_with(&documents, &learned, api.store.now().nanos(), None);
     let sight = match wanted.new_pattern {
         true => Sight::default(),
-        false => Sight { seen: u64::MAX, kept_in_window: u64::MAX },
+        false => Sight { seen: u64::MAX, kept_in_window: u64::MAX, is_known: true },
     };
     let fresh = rand::random::<u64>() >> 8;
     let rules = (&api.sampling.0, api.sampling.1);

@@ -13,8 +13,10 @@ pub mod diff;
 mod events;
 mod explain;
 mod extract;
+mod fleet;
 mod generator;
 mod guard;
+mod known;
 mod operate;
 mod page;
 mod policies;
@@ -28,19 +30,17 @@ mod statistics;
 mod strict;
 mod unsigned;
 
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
-
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
-use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use super::mirror::Mirror;
 use super::rollout::{Driver, RolloutConfig};
-use super::store::{Replica, Store, Timestamp};
+use super::store::{NEWS_AFTER, Replica, Store, Timestamp};
 use super::validate::Limits;
 use crate::data_plane::pattern::Pattern;
 use crate::data_plane::pipeline::settings_of;
@@ -54,6 +54,7 @@ use config::ApiConfig;
 
 pub use events::{Event, Events};
 pub use generator::Loop;
+pub use known::{KnownPage, MAX_KNOWN};
 pub use operate::random as token_randomness;
 pub use policies::{ActivateVersion, RollBack, WriteVersion};
 pub use problem::Problem;
@@ -68,13 +69,18 @@ pub use statistics::{MAX_ANOMALIES, Report, TrialReport, TrialRow};
 
 /// Clients whose rates are remembered.
 const MAX_CLIENTS: usize = 100_000;
-/// How often a sign of life of the same replica is written.
-const NEWS_AFTER: Duration = Duration::from_secs(30);
 /// Replicas whose last sign of life is remembered.
 const MAX_NEWS: usize = 100_000;
 
 /// Policies and learned patterns that a gateway in this process has beside those of the store.
 pub type Local = Arc<dyn Fn() -> (Vec<Document>, Vec<Pattern>) + Send + Sync>;
+
+/// When a replica's sign of life was written, with its policies and the time between its reports.
+type Said = (Timestamp, (String, u32));
+
+fn said_of(replica: &Replica) -> (String, u32) {
+    (replica.policy_hash.clone(), replica.report_seconds)
+}
 
 /// What handlers share.
 pub struct Api {
@@ -93,7 +99,8 @@ pub struct Api {
     stop: Shutdown,
     reports: mpsc::Sender<statistics::Incoming>,
     rates: DefaultKeyedRateLimiter<String>,
-    news: Mutex<HashMap<String, (Timestamp, String)>>,
+    news: Mutex<HashMap<String, Said>>,
+    fleet: Mutex<fleet::Listed>,
     costs: costs::Cache,
     simulations: Arc<tokio::sync::Semaphore>,
     counters: Counters,
@@ -150,6 +157,7 @@ impl Api {
             reports,
             rates: RateLimiter::keyed(Quota::per_second(rate)),
             news: Mutex::default(),
+            fleet: Mutex::default(),
             costs: costs::Cache::default(),
             simulations: simulate::room(),
             counters: Counters::default(),
@@ -206,9 +214,9 @@ impl Api {
             news.clear();
         }
         match news.get(&replica.id) {
-            Some((at, hash)) if at.after(NEWS_AFTER) > now && *hash == replica.policy_hash => false,
+            Some((at, said)) if at.after(NEWS_AFTER) > now && *said == said_of(replica) => false,
             _ => {
-                news.insert(replica.id.clone(), (now, replica.policy_hash.clone()));
+                news.insert(replica.id.clone(), (now, said_of(replica)));
                 true
             }
         }

@@ -75,6 +75,11 @@ pub fn after<T: DeserializeOwned>(cursor: Option<&str>) -> Result<Option<T>, Fai
     named.map(Some).ok_or_else(|| Failure::new(Kind::BadRequest, "cursor: not one that was given out here"))
 }
 
+/// A cursor that names this.
+pub fn cursor<C: Serialize>(named: &C) -> Option<String> {
+    serde_json::to_vec(named).ok().map(|bytes| URL_SAFE_NO_PAD.encode(bytes))
+}
+
 /// A part of a list.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Page<T> {
@@ -90,7 +95,7 @@ impl<T> Page<T> {
         let has_more = items.len() > limit as usize;
         items.truncate(limit as usize);
         let last = items.last().filter(|_| has_more);
-        let next = last.and_then(|last| serde_json::to_vec(&cursor(last)).ok());
-        Page { items, next: next.map(|bytes| URL_SAFE_NO_PAD.encode(bytes)) }
+        let next = last.and_then(|last| self::cursor(&cursor(last)));
+        Page { items, next }
     }
 }

@@ -20,8 +20,8 @@ use utoipa_swagger_ui::SwaggerUi;
 
 use super::problem::{Failure, Kind, Problem};
 use super::{
-    Api, active, costs, events, explain, generator, guard, operate, policies, rollouts, samples, simulate, statistics,
-    unsigned,
+    Api, active, costs, events, explain, generator, guard, known, operate, policies, rollouts, samples, simulate,
+    statistics, unsigned,
 };
 
 /// Problems any operation may answer with.
@@ -57,6 +57,7 @@ fn guarded() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(rollouts::abort))
         .routes(routes!(statistics::ingest, statistics::series))
         .routes(routes!(statistics::patterns))
+        .routes(routes!(known::known))
         .routes(routes!(statistics::pattern))
         .routes(routes!(statistics::services))
         .routes(routes!(operate::anomalies))

@@ -18,6 +18,7 @@ use super::Api;
 use super::auth::{CanIngest, CanRead};
 use super::events::Event;
 use super::extract::{At, Body, Params, clean, shown};
+use super::fleet;
 use super::page::{self, Page, PageParams};
 use super::problem::{Failure, Kind};
 use crate::control_plane::store::{
@@ -161,7 +162,8 @@ async fn store(api: &Api, waiting: Vec<Incoming>) {
         if let (Some(trial), Some(replica)) = (report.trial, &report.replica) {
             trials.push(trial.rows_of(&replica.id));
         }
-        answers.push((report.batches.len(), done));
+        let id = report.replica.as_ref().map(|replica| replica.id.clone());
+        answers.push((report.batches.len(), id, done));
         batches.extend(report.batches);
         let sender = report.replica.as_ref().map(|replica| replica.id.clone()).unwrap_or_default();
         anomalies.extend(report.anomalies.into_iter().map(|row| AnomalyRow { replica: sender.clone(), ..row }));
@@ -179,13 +181,15 @@ async fn store(api: &Api, waiting: Vec<Incoming>) {
         Ok(ingested) => {
             let mut was_added = ingested.was_added.iter().copied();
             let mut stored = batches.iter();
-            for (count, done) in answers {
+            let fleet = api.fleet(&replicas).await;
+            for (count, id, done) in answers {
                 let mut own = Ingested::default();
                 for (added, batch) in was_added.by_ref().take(count).zip(stored.by_ref()) {
                     own.added += u64::from(added);
                     own.repeated += u64::from(!added);
                     own.rows += if added { batch.rows.len() as u64 } else { 0 };
                 }
+                fleet::answer(&fleet, id.as_deref(), &mut own);
                 // A sender that went away sends again, and is told it was a repetition.
                 let _ = done.send(Ok(own));
             }
@@ -196,7 +200,7 @@ async fn store(api: &Api, waiting: Vec<Incoming>) {
         Err(error) => {
             api.forget_news(&replicas);
             let failure = Failure::from(error);
-            for (_, done) in answers {
+            for (_, _, done) in answers {
                 let _ = done.send(Err(failure.clone()));
             }
         }

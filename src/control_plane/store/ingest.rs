@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::levels::{Bounds, LEVELS, floor};
 use super::sql::Sql;
-use super::{BookAccount, Replica, Store, StoreError, Timestamp, Write, get, stored};
+use super::{BookAccount, Engine, Replica, Store, StoreError, Timestamp, Write, get, stored};
 
 /// Rows of one batch at most.
 pub const MAX_BATCH_ROWS: usize = 10_000;
@@ -89,6 +89,12 @@ pub struct Ingested {
     pub repeated: u64,
     /// Rows added.
     pub rows: u64,
+    /// How many gateways share rate limits, told to those that do (`replica.report_seconds`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateways: Option<u32>,
+    /// Which of them the sender is, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<u32>,
     /// Of each batch, in order, whether it was added.
     #[serde(skip)]
     #[schema(ignore)]
@@ -198,7 +204,7 @@ impl Store {
             }
         }
         ingested.rows = sums.len() as u64;
-        let ids = write.pattern_ids(&patterns, &self.known).await?;
+        let ids = write.pattern_ids(&patterns, &self.known, self.engine).await?;
         if !sums.is_empty() {
             let bounds = Store::bounds(&mut write.tx).await?;
             write.add(&sums, &ids, &bounds).await?;
@@ -252,6 +258,7 @@ impl Write<'_> {
         &mut self,
         patterns: &BTreeMap<Key, Text>,
         known: &parking_lot::Mutex<KnownPatterns>,
+        engine: Engine,
     ) -> Result<HashMap<Key, i64>, StoreError> {
         let mut ids = HashMap::with_capacity(patterns.len());
         let mut stale: Vec<(&Key, &Text)> = Vec::new();
@@ -265,6 +272,9 @@ impl Write<'_> {
                     _ => stale.push((key, text)),
                 }
             }
+        }
+        if !stale.is_empty() {
+            self.take_turn(engine).await?;
         }
         for rows in stale.chunks(ROWS_PER_STATEMENT) {
             let mut sql = Sql::new(

@@ -48,6 +48,12 @@ const STEPS: &[(i64, &str, &str, &str)] = &[
         include_str!("../../../migrations/sqlite/0006_minutes.sql"),
         include_str!("../../../migrations/postgres/0006_minutes.sql"),
     ),
+    (
+        7,
+        "fleet",
+        include_str!("../../../migrations/sqlite/0007_fleet.sql"),
+        include_str!("../../../migrations/postgres/0007_fleet.sql"),
+    ),
 ];
 
 /// How often a process tries when others migrate the same SQLite file.

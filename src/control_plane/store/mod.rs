@@ -6,13 +6,14 @@
 //! Never: judges a policy, compiles it, or talks to a network other than the database.
 //!
 //! `versions` and `activation` hold policies, `rollouts` how a version comes in force, `runs` the loop's runs, `tokens` who
-//! may ask, `audit` who did what, `ingest`, `levels`, `query` and `rollup` statistics, `books` sums by day, `replicas` who runs,
+//! may ask, `audit` who did what, `ingest`, `levels`, `query` and `rollup` statistics, `catalogue` their patterns, `books` sums by day, `replicas` who runs,
 //! `leader` who leads.
 
 mod activation;
 mod anomalies;
 mod audit;
 mod books;
+mod catalogue;
 pub mod config;
 mod error;
 mod ingest;
@@ -40,11 +41,12 @@ pub use activation::{Action, Activation, ActiveVersion, Revisions};
 pub use anomalies::{ANOMALY_HEARTBEAT, AnomalyChange, AnomalyQuery, AnomalyRow};
 pub use audit::AuditEntry;
 pub use books::BookAccount;
+pub use catalogue::Catalogued;
 pub use error::{Fault, StoreError};
 pub use ingest::{Batch, Ingested, MAX_BATCH_ROWS, StatsRow};
 pub use leader::Leadership;
 pub use query::{Bucket, PatternId, PatternQuery, PatternStats, SeriesQuery, Sort};
-pub use replicas::Replica;
+pub use replicas::{NEWS_AFTER, Replica};
 pub use rollouts::{ArmRow, ArmSums, InForce, NewRollout, RolloutChange, RolloutRow, TrialRows};
 pub use rollup::{Retention, RollUp};
 pub use time::Timestamp;

@@ -19,7 +19,7 @@ use crate::clock::UnixNanos;
 use crate::data_plane::exporter::Outgoing;
 use crate::data_plane::ledger::{Arm, Entry};
 use crate::data_plane::pattern::{Grouping, PatternCache, PatternId};
-use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution, trace_randomness};
+use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution, Turn, trace_randomness};
 use crate::data_plane::receiver::Received;
 use crate::data_plane::sampler::summary::put_threshold;
 use crate::data_plane::sampler::threshold::RANDOMNESS_RANGE;
@@ -134,6 +134,8 @@ pub(super) struct Batch<'a> {
     body: &'a [u8],
     index: &'a LogIndex,
     now: UnixNanos,
+    /// The same, and who shares rate limits.
+    turn: Turn,
     pub(super) window: u64,
     /// The record whose decision somebody wants to see.
     tapped: Option<usize>,
@@ -164,12 +166,13 @@ pub(super) fn decide(
     request: &Received,
 ) -> Option<Outgoing> {
     let now = pipeline.clock.now();
+    let turn = Turn { now, fleet: pipeline.fleet() };
     let window = pipeline.table.window_at(now);
     let index = std::mem::take(&mut scratch.index);
     let trial = trial.filter(|trial| now < trial.until);
     let tapped = pipeline.tap.pick(index.records.len(), || scratch.rng.next_u64());
     let body = &request.body;
-    let batch = Batch { pipeline, wiring, policy, trial, boosts, body, index: &index, now, window, tapped };
+    let batch = Batch { pipeline, wiring, policy, trial, boosts, body, index: &index, now, turn, window, tapped };
     scratch.patterns.begin(policy.catalogue());
     for (i, span) in index.resources.iter().enumerate() {
         batch.resource(scratch, i as u32, span, request.token.as_ref());
@@ -309,7 +312,7 @@ impl Batch<'_> {
             let cell = cells.get(key, || self.pipeline.table.cell(key, subject.grouping.signature, texts));
             let asked = cell.would_keep(self.window, |sight| {
                 let randomness = facts.incoming.randomness;
-                let ask = || policy.resolve(matches, record, block.resource, block.scope, randomness, self.now);
+                let ask = || policy.resolve(matches, record, block.resource, block.scope, randomness, self.turn);
                 let decision = decide_record(&Facts { sight, ..facts }, &self.wiring.settings, ask);
                 entry.add(Arm::Candidate, policy, &decision, subject.counted(block));
                 decision.keep
@@ -374,7 +377,7 @@ impl Batch<'_> {
                 let mut resolution = Resolution::UNMATCHED;
                 let ask = || {
                     let randomness = facts.incoming.randomness;
-                    resolution = policy.resolve(matches, record, block.resource, block.scope, randomness, self.now);
+                    resolution = policy.resolve(matches, record, block.resource, block.scope, randomness, self.turn);
                     resolution
                 };
                 let decision = decide_record(&Facts { sight, ..facts }, &self.wiring.settings, ask);

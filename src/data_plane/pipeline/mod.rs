@@ -15,7 +15,7 @@ mod take;
 pub mod tap;
 pub mod trial;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::clock::Clock;
 use crate::data_plane::exporter::Outgoing;
 use crate::data_plane::ledger::{Arm, Ledger, Tally};
 use crate::data_plane::pattern::Sightings;
-use crate::data_plane::policy::{CompiledPolicy, threshold_of};
+use crate::data_plane::policy::{CompiledPolicy, Fleet, threshold_of};
 use crate::data_plane::receiver::{Consumer, Received, Refusal, Reply, Signal, Transport};
 use crate::data_plane::reservoir::Reservoir;
 use crate::data_plane::sampler::config::{ProtectSeverity, SamplerConfig};
@@ -122,6 +122,8 @@ pub struct Pipeline {
     policy: ArcSwap<CompiledPolicy>,
     trial: ArcSwapOption<Trial>,
     boosts: ArcSwap<Boosts>,
+    /// A [`Fleet`] as a number.
+    fleet: AtomicU64,
     wiring: ArcSwap<Wiring>,
     draining: AtomicBool,
     idle_scratch: Mutex<Vec<Scratch>>,
@@ -140,6 +142,7 @@ impl Pipeline {
             policy: ArcSwap::from_pointee(policy),
             trial: ArcSwapOption::empty(),
             boosts: ArcSwap::default(),
+            fleet: AtomicU64::new(Fleet::ALONE.to_bits()),
             wiring: ArcSwap::from_pointee(wiring),
             draining: AtomicBool::new(false),
             idle_scratch: Mutex::default(),
@@ -169,6 +172,16 @@ impl Pipeline {
     /// Puts other boosts in force, from the next batch on.
     pub fn set_boosts(&self, boosts: Boosts) {
         self.boosts.store(Arc::new(boosts));
+    }
+
+    /// Who shares rate limits with this gateway.
+    pub fn fleet(&self) -> Fleet {
+        Fleet::from_bits(self.fleet.load(Ordering::Relaxed))
+    }
+
+    /// Shares rate limits with others, from the next batch on.
+    pub fn set_fleet(&self, fleet: Fleet) {
+        self.fleet.store(fleet.to_bits(), Ordering::Relaxed);
     }
 
     /// Replaces destinations and settings, from the next batch on. Windows, books and limits stay.

@@ -76,6 +76,11 @@ impl MetricSource for Pipeline {
                 "Requests of services beyond max_services.",
                 &self.table.overflow_services,
             ),
+            (
+                "lipservice_window_known_patterns",
+                "Patterns that came here first and were known to the control plane.",
+                &self.table.known_patterns,
+            ),
         ] {
             out.counter(name, help, &[], load(counter));
         }
@@ -113,6 +118,8 @@ impl Pipeline {
     }
 
     fn collect_policies(&self, out: &mut dyn MetricSink) {
+        let help = "Gateways that share the rate limits of policies, this one among them.";
+        out.gauge("lipservice_policy_fleet_gateways", help, &[], f64::from(self.fleet().gateways()));
         for stats in self.policy().stats() {
             let labels = [("policy", &*stats.id)];
             let help = "Records a policy matched and whose outcome was in its sense.";

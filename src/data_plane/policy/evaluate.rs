@@ -13,7 +13,7 @@ use twox_hash::XxHash64;
 use super::anchor::Found;
 use super::compile::{CompiledPolicy, Key, Rule};
 use super::keep::RANDOMNESS_BITS;
-use super::limiter::Limiter;
+use super::limiter::{Limiter, Turn};
 use super::matcher::Place;
 use super::read::Origin;
 use crate::clock::UnixNanos;
@@ -211,7 +211,7 @@ impl CompiledPolicy {
 
     /// What the matching policies decide together. `randomness` is the record's own, of 56 bits; it serves percentages
     /// without a sample key, and those whose key the record lacks. Takes a place of each rate limit that lets the record
-    /// through, and none when it is dropped.
+    /// through, and none when it is dropped. `turn` is the time, with who shares rate limits if anybody does.
     pub fn resolve(
         &self,
         matches: &Matches,
@@ -219,7 +219,7 @@ impl CompiledPolicy {
         resource: ResourceRef<'_>,
         scope: ScopeRef<'_>,
         randomness: u64,
-        now: UnixNanos,
+        turn: impl Into<Turn>,
     ) -> Resolution {
         if let Some(index) = matches.protected {
             return Resolution::of(true, Form::All, index);
@@ -246,7 +246,7 @@ impl CompiledPolicy {
             decided = Resolution { keep, form, threshold, own_randomness, randomness: random, limited, policy };
         }
         if decided.keep && !limits.is_empty() {
-            decided = limit(&mut limits, now);
+            decided = limit(&mut limits, turn.into());
         }
         decided
     }
@@ -306,11 +306,11 @@ impl CompiledPolicy {
 }
 
 /// Asks the rate limits, the lowest rate first; all must have a place.
-fn limit(limits: &mut SmallVec<[(u16, &Limiter); 4]>, now: UnixNanos) -> Resolution {
+fn limit(limits: &mut SmallVec<[(u16, &Limiter); 4]>, turn: Turn) -> Resolution {
     limits.sort_by(|(a, left), (b, right)| left.rate().total_cmp(&right.rate()).then(a.cmp(b)));
     let mut taken: SmallVec<[(&Limiter, u32); 4]> = SmallVec::new();
     for &(index, limiter) in limits.iter() {
-        match limiter.try_take(now) {
+        match limiter.try_take(turn) {
             Some(window) => taken.push((limiter, window)),
             None => {
                 for (limiter, window) in taken {

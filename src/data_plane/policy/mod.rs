@@ -35,6 +35,7 @@ pub use compile::{CompiledPolicy, MAX_POLICIES, Policy, PolicyStats, Problem};
 pub use document::{Document, DocumentError, MAX_DOCUMENT_BYTES};
 pub use evaluate::{Candidates, Form, Matches, Resolution, trace_randomness};
 pub use keep::{Keep, RANDOMNESS_BITS, threshold_of};
+pub use limiter::{Fleet, Turn};
 pub use load::{LoadError, LoadErrorReason, MAX_FILES, MAX_TOTAL_BYTES, load};
 pub use read::Origin;
 pub use timestamp::parse as parse_timestamp;

@@ -20,7 +20,8 @@ pub struct SamplerConfig {
     pub default_percentage: f64,
     /// Records of this severity or above are always kept, whatever a policy says.
     pub protect_severity: ProtectSeverity,
-    /// Records kept when a pattern is seen for the first time (or again after it was forgotten).
+    /// Records kept when a pattern is seen for the first time (or again after it was forgotten). With a control plane: for the
+    /// first time by any gateway that reports to it.
     pub novelty_records: u32,
     /// Records kept of every pattern in every window, whatever its rate. A policy with `keep: none` is an order and is
     /// obeyed: its patterns appear in summaries alone.

@@ -19,7 +19,7 @@ pub enum Reason {
     Protect,
     /// Kept: the severity is protected.
     Severity,
-    /// Kept: among the first records of its pattern.
+    /// Kept: among the first records of its pattern, which nobody has seen before.
     Novelty,
     /// Kept: among the first records of its pattern in this window.
     Floor,
@@ -130,7 +130,7 @@ pub fn decide(facts: &Facts, settings: &Settings, ask_policies: impl FnOnce() ->
         return keep(Reason::Severity, None);
     }
     if facts.ordered_drop.is_none() {
-        if facts.sight.seen < settings.novelty_records {
+        if !facts.sight.is_known && facts.sight.seen < settings.novelty_records {
             return keep(Reason::Novelty, None);
         }
         if facts.sight.kept_in_window < settings.floor_records {
@@ -186,7 +186,7 @@ mod tests {
             severity_protected: false,
             ordered_drop: None,
             boost: RANDOMNESS_RANGE,
-            sight: Sight { seen: 100, kept_in_window: 5 },
+            sight: Sight { seen: 100, kept_in_window: 5, is_known: false },
         }
     }
 
@@ -205,10 +205,11 @@ mod tests {
     #[test]
     fn the_order_of_reasons() {
         let none = resolution(false, Form::None, Some(3));
-        let new = Sight { seen: 1, kept_in_window: 1 };
-        let quiet = Sight { seen: 9, kept_in_window: 0 };
+        let new = Sight { seen: 1, kept_in_window: 1, is_known: false };
+        let quiet = Sight { seen: 9, kept_in_window: 0, is_known: false };
+        let (known, first) = (Sight { is_known: true, ..new }, Sight { seen: 0, kept_in_window: 0, is_known: true });
         let ordered = Facts { ordered_drop: Some(3), ..facts() };
-        let cases: [Case; 12] = [
+        let cases: [Case; 14] = [
             ("summary", Facts { is_summary: true, ..ordered }, none, true, Reason::Summary, None),
             ("protect", Facts { protected_by: Some(1), ..ordered }, none, true, Reason::Protect, Some(1)),
             ("severity", Facts { severity_protected: true, ..ordered }, none, true, Reason::Severity, None),
@@ -216,6 +217,15 @@ mod tests {
             ("none beats floor", Facts { sight: quiet, ..ordered }, none, false, Reason::PolicyNone, Some(3)),
             ("novelty", Facts { sight: new, ..facts() }, percentage(0.0, 0), true, Reason::Novelty, None),
             ("floor", Facts { sight: quiet, ..facts() }, percentage(0.0, 0), true, Reason::Floor, None),
+            (
+                "known elsewhere",
+                Facts { sight: known, ..facts() },
+                percentage(0.0, 0),
+                false,
+                Reason::PolicyPercentage,
+                Some(7),
+            ),
+            ("known, but quiet", Facts { sight: first, ..facts() }, percentage(0.0, 0), true, Reason::Floor, None),
             ("all", facts(), resolution(true, Form::All, Some(2)), true, Reason::PolicyAll, Some(2)),
             ("percentage drops", facts(), percentage(50.0, 0), false, Reason::PolicyPercentage, Some(7)),
             ("percentage keeps", facts(), percentage(50.0, 1 << 55), true, Reason::PolicyPercentage, Some(7)),

@@ -81,6 +81,8 @@ pub struct Sight {
     pub seen: u64,
     /// Records of the pattern kept in this window before this one.
     pub kept_in_window: u64,
+    /// Whether the pattern was known before its first record came here.
+    pub is_known: bool,
 }
 
 /// The counts as they stand.
@@ -146,6 +148,8 @@ pub struct Cell {
     pub template: Box<str>,
     /// One body, cut to a bound.
     pub example: Box<str>,
+    /// Whether the pattern was known before its first record came here.
+    is_known: bool,
     state: Mutex<State>,
     /// After how many records one is offered to the reservoir.
     due: AtomicU64,
@@ -163,9 +167,15 @@ impl Cell {
             signature,
             template: texts.0,
             example: texts.1,
+            is_known: false,
             state: Mutex::default(),
             due: AtomicU64::new(0),
         }
+    }
+
+    /// A pattern that is no news.
+    pub fn known(self, is_known: bool) -> Self {
+        Cell { is_known, ..self }
     }
 
     /// Whether the record after `seen` others is offered to the reservoir. Says so once, then waits for
@@ -197,7 +207,8 @@ impl Cell {
             return None;
         }
         state.roll(window);
-        let sight = Sight { seen: state.total.records, kept_in_window: state.current.kept };
+        let (seen, kept_in_window) = (state.total.records, state.current.kept);
+        let sight = Sight { seen, kept_in_window, is_known: self.is_known };
         let (keep, cause, decision) = decide(sight);
         if state.total.records == 0 {
             state.first_seen = now;
@@ -219,7 +230,8 @@ impl Cell {
             return None;
         }
         state.roll(window);
-        let sight = Sight { seen: state.total.records, kept_in_window: state.would_keep };
+        let (seen, kept_in_window) = (state.total.records, state.would_keep);
+        let sight = Sight { seen, kept_in_window, is_known: self.is_known };
         state.would_keep += u64::from(decide(sight));
         Some(())
     }

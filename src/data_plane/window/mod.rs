@@ -9,10 +9,12 @@
 pub mod band;
 pub mod cell;
 pub mod config;
+pub mod known;
 pub mod snapshot;
 pub mod table;
 
 pub use band::Band;
 pub use cell::{Cause, Cell, Counts, Sight, Suppressed};
+pub use known::KnownPatterns;
 pub use snapshot::{PatternRow, Snapshot};
 pub use table::{CellCache, PatternKey, PatternTable, Service};

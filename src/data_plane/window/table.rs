@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use parking_lot::RwLock;
 
 use super::band::Band;
 use super::cell::Cell;
 use super::config::WindowConfig;
+use super::known::{KnownPatterns, fingerprint};
 use crate::clock::UnixNanos;
 use crate::data_plane::pattern::{Grouping, PatternId};
 use crate::data_plane::signature::Signature;
@@ -59,12 +61,15 @@ pub struct PatternTable {
     overflow: DashMap<(u32, Band), Arc<Cell>, ahash::RandomState>,
     live: AtomicUsize,
     services: RwLock<Services>,
+    known: ArcSwap<KnownPatterns>,
     /// Records that found no room of their own.
     pub overflow_records: AtomicU64,
     /// Patterns forgotten.
     pub evicted_patterns: AtomicU64,
     /// Lookups of services beyond the bound.
     pub overflow_services: AtomicU64,
+    /// Patterns that came and were known before.
+    pub known_patterns: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -85,9 +90,11 @@ impl PatternTable {
             overflow: DashMap::default(),
             live: AtomicUsize::new(0),
             services: RwLock::default(),
+            known: ArcSwap::default(),
             overflow_records: AtomicU64::new(0),
             evicted_patterns: AtomicU64::new(0),
             overflow_services: AtomicU64::new(0),
+            known_patterns: AtomicU64::new(0),
         }
     }
 
@@ -143,6 +150,11 @@ impl PatternTable {
         self.services.read().by_index.get(index as usize).cloned()
     }
 
+    /// Patterns that are no news when they come, from now on. Those that have come stay as they are.
+    pub fn set_known(&self, known: KnownPatterns) {
+        self.known.store(Arc::new(known));
+    }
+
     /// The cell of `key`; `texts` (template and example) is asked at first sight only, which is that of a record with
     /// `signature`. Without room for another
     /// pattern, the overflow cell of the service and band.
@@ -161,7 +173,9 @@ impl PatternTable {
         }
         let service =
             self.service_at(key.service).unwrap_or_else(|| Arc::new(Service { name: "".into(), token: None }));
-        let made = Arc::new(Cell::new(service, key.band, Some(Grouping { signature, pattern: key.pattern }), texts()));
+        let is_known = self.is_known(&service, key.band, Some(key.pattern));
+        let grouping = Grouping { signature, pattern: key.pattern };
+        let made = Arc::new(Cell::new(service, key.band, Some(grouping), texts()).known(is_known));
         let mut is_new = false;
         let cell = Arc::clone(&self.cells.entry(key).or_insert_with(|| {
             is_new = true;
@@ -169,8 +183,21 @@ impl PatternTable {
         }));
         if !is_new {
             self.live.fetch_sub(1, Ordering::Relaxed);
+        } else if is_known {
+            self.known_patterns.fetch_add(1, Ordering::Relaxed);
         }
         cell
+    }
+
+    /// Whether a pattern was known before it came. Asked once a cell, not once a record.
+    #[cold]
+    fn is_known(&self, service: &Service, band: Band, pattern: Option<PatternId>) -> bool {
+        let known = self.known.load();
+        if known.is_empty() {
+            return false;
+        }
+        let pattern = pattern.map(|pattern| pattern.to_string()).unwrap_or_default();
+        known.contains(fingerprint(&service.name, band.as_str(), &pattern))
     }
 
     #[cold]
@@ -179,7 +206,9 @@ impl PatternTable {
         let entry = self.overflow.entry((key.service, key.band)).or_insert_with(|| {
             let service =
                 self.service_at(key.service).unwrap_or_else(|| Arc::new(Service { name: "".into(), token: None }));
-            Arc::new(Cell::new(service, key.band, None, ("(patterns beyond the bound)".into(), "".into())))
+            let is_known = self.is_known(&service, key.band, None);
+            let texts = ("(patterns beyond the bound)".into(), "".into());
+            Arc::new(Cell::new(service, key.band, None, texts).known(is_known))
         });
         Arc::clone(&entry)
     }
@@ -257,5 +286,38 @@ impl CellCache {
     /// Forgets everything, when the table is replaced.
     pub fn clear(&mut self) {
         self.slots.fill(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data_plane::window::Sight;
+
+    #[test]
+    fn what_is_known_is_asked_for_when_a_pattern_comes_and_not_again() {
+        let table = PatternTable::new(&WindowConfig { max_patterns: 3, ..WindowConfig::default() });
+        let service = table.service(b"shop", Some(&"a token".into()));
+        let sees = |number: u64, band: Band| -> Sight {
+            let key = PatternKey { service, band, pattern: PatternId(number) };
+            let cell = table.cell(key, Signature(number), || ("t".into(), "e".into()));
+            cell.record(0, 1, 10, |sight| (true, None, sight)).unwrap()
+        };
+        let known = |names: &[(&str, &str)]| {
+            let named = names.iter().map(|(band, pattern)| fingerprint("shop", band, pattern));
+            table.set_known(KnownPatterns::default().with(named, 9).0);
+        };
+        let pattern = |number: u64| PatternId(number).to_string();
+        assert!(!sees(1, Band::Info).is_known, "nothing is");
+        known(&[("info", &pattern(1)), ("info", &pattern(2)), ("warn", "")]);
+        // Under whichever token: statistics do not tell them apart.
+        assert!(sees(2, Band::Info).is_known && sees(2, Band::Info).is_known);
+        assert!(!sees(1, Band::Info).is_known, "it came before; its allowance stays");
+        assert!(!sees(2, Band::Warn).is_known, "another band");
+        assert_eq!(table.known_patterns.load(Ordering::Relaxed), 1);
+        // Beyond the bound on patterns all share one name.
+        assert!(sees(8, Band::Warn).is_known && !sees(8, Band::Info).is_known);
+        known(&[]);
+        assert!(sees(2, Band::Info).is_known, "an entry stays as it was made");
     }
 }

@@ -18,6 +18,7 @@ async fn every_scope_opens_its_own_doors() {
     let doors = [
         ("GET", "/v1/policies", json!(null), "read"),
         ("GET", "/v1/policies/active", json!(null), "read ingest"),
+        ("GET", "/v1/patterns/known", json!(null), "read ingest"),
         ("PUT", "/v1/policies/global", write.clone(), "write"),
         ("GET", "/v1/policies/global/versions", json!(null), "read"),
         ("POST", "/v1/policies/validate", write, "read"),

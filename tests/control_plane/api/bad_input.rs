@@ -11,7 +11,7 @@ use super::{Server, answer};
 async fn requests_that_cannot_be_read() {
     let server = Server::start().await;
     let json_type = "application/json";
-    let cases: [(&str, &str, &str, &str, u16); 16] = [
+    let cases: [(&str, &str, &str, &str, u16); 18] = [
         ("GET", "/v1/nothing", "", json_type, 404),
         ("GET", "/nothing", "", json_type, 404),
         ("PATCH", "/v1/policies", "{}", json_type, 405),
@@ -28,6 +28,8 @@ async fn requests_that_cannot_be_read() {
         ("GET", "/v1/policies?unknown=1", "", json_type, 400),
         ("GET", "/v1/patterns?from=2026-01-02T00:00:00Z&to=2026-01-01T00:00:00Z", "", json_type, 400),
         ("GET", "/v1/policies/service:%00", "", json_type, 400),
+        ("GET", "/v1/patterns/known?cursor=made-up", "", json_type, 400),
+        ("POST", "/v1/patterns/known", "{}", json_type, 405),
     ];
     for (method, path, body, kind, status) in cases {
         let request = server.request(method, path).header("content-type", kind).body(body);

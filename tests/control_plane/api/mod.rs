@@ -5,6 +5,7 @@ mod active;
 mod anomalies;
 mod bad_input;
 mod costs;
+mod known;
 mod policies;
 mod samples;
 mod simulate;

@@ -1,6 +1,7 @@
 //! Schemas: from each released one to the newest, and never back.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lipservice::clock::Clock;
 use lipservice::control_plane::store::config::StoreConfig;
@@ -39,6 +40,7 @@ const DATA_OF_SCHEMA_1: &[&str] = &[
     "INSERT INTO anomalies (id, at, service, severity, pattern, kind, detail) \
      VALUES ('a', 7, 'shop', '', 'p', 'spike', '{\"score\":3}')",
     "UPDATE revisions SET revision = 5 WHERE name = 'policies'",
+    "INSERT INTO replicas (id, kind, version, policy_hash, last_seen) VALUES ('g', 'gateway', '0.1', 'h', 9)",
 ];
 
 /// Its statistics: a bucket of each length, one that came late, and one of another pattern.
@@ -127,6 +129,10 @@ async fn every_released_schema_is_brought_up_to_date() {
                 (1, "spike", 3.0),
                 "{engine}"
             );
+            let replicas = store.replicas(Duration::from_nanos(u64::MAX)).await.unwrap();
+            assert_eq!((replicas.len(), replicas[0].report_seconds), (1, 0), "{engine}: it shares with nobody");
+            assert!(store.sharers().await.unwrap().is_empty());
+            assert_eq!(store.catalogue(i64::MIN, 9).await.unwrap().len(), 2, "{engine}: known before");
             statistics_are_there(&store, &format!("{engine} from {released}")).await;
             store.close().await;
         }

@@ -1,6 +1,7 @@
 //! The store: one suite, run against SQLite and against a real PostgreSQL server.
 
 mod anomalies;
+mod catalogue;
 mod levels;
 mod migrations;
 mod policies;

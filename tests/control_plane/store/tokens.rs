@@ -41,6 +41,7 @@ async fn replicas_are_known_by_their_last_report() {
             version: "0.1.0".into(),
             policy_hash: hash.into(),
             last_seen: Timestamp::default(),
+            report_seconds: 0,
         };
         store.ingest(&[], &[replica("a", "h1")]).await.unwrap();
         clock.advance(minutes(1));
