@@ -18,7 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::clock::UnixNanos;
 use crate::config;
 use crate::control_plane::insights::Sample;
-use crate::control_plane::posthog::{Client, Fetch, History, Parts, Progress, ReadApi, ReadConfig, Stage, SystemTimer, utc};
+use crate::control_plane::posthog::{
+    Client, Fetch, History, Parts, Progress, ReadApi, ReadConfig, Stage, SystemTimer, utc,
+};
 use crate::data_plane::policy::parse_timestamp;
 use crate::units::{Period, Secret};
 

@@ -124,8 +124,7 @@ async fn steps_too_slow_to_draw_from_are_cut_into_finer_ones() {
 fn inside(posthog: &FakePostHog, history: &History) -> Vec<String> {
     let stretches = &history.parts.as_ref().unwrap().stretches;
     let rows = posthog.rows();
-    let mut all: Vec<String> =
-        rows.iter().filter(|row| stretches.holds(row.time_unix_nano)).map(Row::uuid).collect();
+    let mut all: Vec<String> = rows.iter().filter(|row| stretches.holds(row.time_unix_nano)).map(Row::uuid).collect();
     all.sort_unstable();
     all
 }
@@ -162,7 +161,8 @@ async fn of_rows_that_come_late_those_in_a_stretch_are_read() {
     let late: Vec<Row> = rows.iter().step_by(50).cloned().collect();
     rows = rows.into_iter().enumerate().filter(|(at, _)| at % 50 != 0).map(|(_, row)| row).collect();
     let posthog = posthog(rows).await;
-    let appear: VecDeque<(u64, Row)> = late.iter().rev().cloned().enumerate().map(|(at, row)| (at as u64 / 40 + 4, row)).collect();
+    let appear: VecDeque<(u64, Row)> =
+        late.iter().rev().cloned().enumerate().map(|(at, row)| (at as u64 / 40 + 4, row)).collect();
     posthog.read_side(|read| (read.late, read.faults) = (appear, faults(9)));
     let directory = tempfile::tempdir().unwrap();
     let wanted = few(directory.path(), false);

@@ -70,7 +70,17 @@ impl<'a> Run<'a> {
         spool: Spool,
         tell: &'a mut (dyn FnMut(&Progress) + Send),
     ) -> Run<'a> {
-        Run { fetch, client, checkpoint, spool, recent: HashSet::default(), unsaved: 0, asked: 0, longest: u64::MAX, tell }
+        Run {
+            fetch,
+            client,
+            checkpoint,
+            spool,
+            recent: HashSet::default(),
+            unsaved: 0,
+            asked: 0,
+            longest: u64::MAX,
+            tell,
+        }
     }
 
     /// Rows received since then may have arrived while we read.
@@ -349,7 +359,11 @@ impl<'a> Run<'a> {
     /// Whether a row was not read before; remembers those received lately.
     pub(super) fn is_new(&mut self, row: &Row) -> bool {
         let is_recent = row.observed >= self.recent_from() && self.recent.len() < MAX_RECENT;
-        if is_recent { self.recent.insert(short(&row.uuid)) } else { !matches!(self.checkpoint.phase, Phase::Late { .. }) }
+        if is_recent {
+            self.recent.insert(short(&row.uuid))
+        } else {
+            !matches!(self.checkpoint.phase, Phase::Late { .. })
+        }
     }
 
     /// What could not be counted beforehand may be more than wanted.

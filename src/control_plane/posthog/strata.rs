@@ -16,9 +16,8 @@ use crate::clock::UnixNanos;
 
 const SECOND: u64 = 1_000_000_000;
 /// Lengths of a stretch in seconds. Each divides a day, those below an hour divide that.
-const LENGTHS: [u64; 18] = [
-    60, 120, 180, 240, 300, 360, 600, 720, 900, 1_200, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400,
-];
+const LENGTHS: [u64; 18] =
+    [60, 120, 180, 240, 300, 360, 600, 720, 900, 1_200, 1_800, 3_600, 7_200, 10_800, 14_400, 21_600, 43_200, 86_400];
 /// Stretches that are aimed at.
 const STRETCHES: u64 = 48;
 /// Longest stretch, unless there would be too many.

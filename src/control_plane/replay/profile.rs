@@ -114,7 +114,8 @@ impl Profile {
     /// From the first record to the last in seconds, at least one window. Of traffic with gaps, how long so much of it takes to
     /// come in: where volume changes with the time of day, that tells days and months better than the time that was read.
     pub fn seconds(&self) -> f64 {
-        let seconds = self.coverage.map_or_else(|| self.span_seconds(), |coverage| coverage.span_seconds * coverage.share);
+        let seconds =
+            self.coverage.map_or_else(|| self.span_seconds(), |coverage| coverage.span_seconds * coverage.share);
         seconds.max(self.window_ns.max(1) as f64 / 1e9)
     }
 

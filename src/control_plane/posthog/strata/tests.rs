@@ -106,7 +106,11 @@ proptest! {
 fn stretches_of_a_day_are_spread_over_it_and_over_the_hour() {
     let (since, until) = (20_000 * DAY * SECOND, 20_001 * DAY * SECOND);
     let cells: Vec<(u64, u64)> = (0..96).map(|cell| (20_000 * DAY + cell * 900, 1_000)).collect();
-    assert_eq!(Stretches::length(96_000, 50_000, since, until), 720, "a forty-eighth of half a day, as a part of an hour");
+    assert_eq!(
+        Stretches::length(96_000, 50_000, since, until),
+        720,
+        "a forty-eighth of half a day, as a part of an hour"
+    );
     let found = Stretches::choose(&cells, 900, 50_000, since, until);
     assert_eq!((found.spans.len(), found.rows, found.period_seconds), (47, 47_000, 1_838));
     let quarters: BTreeSet<u64> = found.spans.iter().map(|(from, _)| from / SECOND % 3_600).collect();
@@ -138,14 +142,10 @@ fn a_flood_leaves_fewer_stretches_or_a_part_of_one() {
 fn a_time_belongs_to_the_step_that_counted_it() {
     let strata = Strata { step_seconds: 10, counts: vec![(100, 1), (110, 1), (200, 1)] };
     let step = |seconds: u64| strata.step_of(seconds * SECOND);
-    assert_eq!([step(99), step(100), step(119), step(120), step(205), step(210)], [
-        None,
-        Some(0),
-        Some(1),
-        None,
-        Some(2),
-        None
-    ]);
+    assert_eq!(
+        [step(99), step(100), step(119), step(120), step(205), step(210)],
+        [None, Some(0), Some(1), None, Some(2), None]
+    );
     assert_eq!(strata.range(0, 103 * SECOND, 108 * SECOND), (103 * SECOND, 108 * SECOND));
     assert_eq!(strata.seconds(103 * SECOND, 205 * SECOND), 102.0);
 }
