@@ -11,6 +11,7 @@ use super::fetch::{FetchError, Stage};
 use super::hogql::{self, LOTS, Refresh, Where};
 use super::row::Row;
 use super::run::{CHECKPOINT_ROWS, MAX_STALE_PAGES, Run};
+use super::strata::Strata;
 use crate::clock::UnixNanos;
 
 /// Rows of a step held to be put in order: a few ten MB.
@@ -84,8 +85,8 @@ impl Run<'_> {
             }
         }
         self.keep(&mut held)?;
-        // Where all were drawn, or none were there, whatever comes later is late.
-        let highest = if ended || own == 0 { LOTS } else { last.map_or(0, |(lot, _)| lot) };
+        // Where all were drawn, or none were there, whatever comes later is late, and is taken with the chance of all.
+        let highest = if ended || own == 0 { self.share_of_lots() } else { last.map_or(0, |(lot, _)| lot) };
         self.checkpoint.drawn.get_or_insert_default().push(highest);
         self.checkpoint.phase = Phase::Draw { step: step + 1, taken: 0, last: None };
         if self.unsaved >= CHECKPOINT_ROWS { self.save() } else { Ok(()) }
@@ -131,16 +132,23 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Lots below this are asked for when late rows are looked for: the share that was drawn.
+    /// As many lots as the share that is drawn.
+    fn share_of_lots(&self) -> u64 {
+        let total = self.checkpoint.strata.as_ref().map_or(0, Strata::total).max(1);
+        (u128::from(LOTS) * u128::from(self.fetch.max_rows) / u128::from(total)).min(u128::from(LOTS)) as u64
+    }
+
+    /// Lots below this are asked for when late rows are looked for. The highest lot drawn differs from step to step by chance:
+    /// most lie below twice the share, and what is beyond is not worth a look at so many more rows.
     pub(super) fn late_lots(&self) -> Option<u64> {
-        let (_, total) = (self.checkpoint.drawn.as_ref()?, self.checkpoint.strata.as_ref()?.total());
-        Some((u128::from(LOTS) * u128::from(self.fetch.max_rows) / u128::from(total.max(1))) as u64)
+        self.checkpoint.drawn.as_ref().map(|_| (2 * self.share_of_lots()).clamp(1, LOTS))
     }
 
     /// Whether a draw of its step would have had a row, had it been there: one that was there and was not drawn is not late.
     pub(super) fn is_drawn(&self, row: &Row) -> bool {
         let (Some(drawn), Some(strata)) = (&self.checkpoint.drawn, &self.checkpoint.strata) else { return true };
-        strata.step_of(row.time).and_then(|step| drawn.get(step)).is_none_or(|highest| row.lot <= *highest)
+        let highest = strata.step_of(row.time).and_then(|step| drawn.get(step)).copied();
+        row.lot <= highest.unwrap_or_else(|| self.share_of_lots())
     }
 }
 
