@@ -227,7 +227,11 @@ fn explanation(proposal: &Proposal, order: &Order, llm: Option<&LlmStatus>) -> S
     );
     out += &llm.map_or_else(String::new, scoring);
     for finding in &proposal.findings {
-        let mark = if finding.ok { "ok" } else { "FAILED" };
+        let mark = match (finding.ok, finding.is_judged) {
+            (false, _) => "FAILED",
+            (true, true) => "ok",
+            (true, false) => "note",
+        };
         out += &format!("{mark:8} {}: {}\n", finding.check, shown(&finding.detail, 400));
     }
     if !proposal.is_feasible {

@@ -2,7 +2,7 @@
 //!
 //! Purpose: the arguments, the fetch with its progress bar, and what was read, for `analyze`, `simulate` and `generate`.
 //! Promises: with `--checkpoint` a fetch that was stopped goes on, and one that is done is not repeated; without it nothing is
-//! left behind, also after Ctrl-C. What is a sample, or shortened, is said.
+//! left behind, also after Ctrl-C. What is a sample, or was read in parts, is said.
 //! Never: sends anything to be stored; shows the key.
 
 use std::io::IsTerminal;
@@ -18,7 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::clock::UnixNanos;
 use crate::config;
 use crate::control_plane::insights::Sample;
-use crate::control_plane::posthog::{Client, Fetch, History, Progress, ReadApi, ReadConfig, Stage, SystemTimer, utc};
+use crate::control_plane::posthog::{
+    Client, Fetch, History, Parts, Progress, ReadApi, ReadConfig, Stage, SystemTimer, utc,
+};
 use crate::data_plane::policy::parse_timestamp;
 use crate::units::{Period, Secret};
 
@@ -47,7 +49,7 @@ pub struct HistoryArgs {
     /// From when back, such as 2026-11-22T18:00:00Z; now when left out.
     #[arg(long, help_heading = HEADING, value_name = "TIME", value_parser = time)]
     until: Option<UnixNanos>,
-    /// Rows at most. Of a larger history `analyze` takes a sample, the others the latest stretch.
+    /// Rows at most. Of a larger history `analyze` draws rows from all of the time, the others read stretches spread over it.
     #[arg(long, help_heading = HEADING, value_name = "N", default_value = "2000000", value_parser = clap::value_parser!(u64).range(1..))]
     max_rows: u64,
     /// Keep what was fetched in this directory: a fetch that was stopped goes on, one that is done is not repeated.
@@ -209,7 +211,7 @@ fn show(bar: &ProgressBar, progress: &Progress) {
 impl Fetched {
     /// What was read, in a sentence or two.
     pub fn summary(&self) -> String {
-        let History { rows, late, since, until, shortened_from, sample, is_resumed, counts, .. } = &self.history;
+        let History { rows, late, since, until, parts, sample, is_resumed, counts, .. } = &self.history;
         let mut out = format!(
             "{rows} rows of {} to {} UTC from PostHog, {} requests ({} repeated)",
             utc(*since),
@@ -223,12 +225,8 @@ impl Fetched {
         if *is_resumed {
             out += "; continued from an earlier start";
         }
-        if let Some(asked) = shortened_from {
-            out += &format!(
-                "\nthere is more than --max-rows since {}: this is the latest stretch that fits, and what is rare or \
-                 belongs to other hours may be missing",
-                utc(*asked)
-            );
+        if let Some(parts) = parts {
+            out += &format!("\n{}", in_parts(parts));
         }
         if let Some(sample) = sample {
             out += &format!("\n{}", sampled(sample));
@@ -237,10 +235,24 @@ impl Fetched {
     }
 }
 
+/// What stretches can say and what they cannot.
+fn in_parts(parts: &Parts) -> String {
+    let Parts { stretches, population, rows, .. } = parts;
+    let period = |seconds: u64| humantime::format_duration(Duration::from_secs(seconds));
+    format!(
+        "more than --max-rows: {} stretches of {} are read, one of every {}, {rows} of {population} rows; days and months are \
+         told for all of them in proportion. A pattern that ran only in between is not known: it gets no rule, and the \
+         gateway keeps it whole. Anomalies are not judged over gaps",
+        stretches.spans.len(),
+        period(stretches.seconds),
+        period(stretches.period_seconds),
+    )
+}
+
 /// What a sample can say and what it cannot.
 pub fn sampled(sample: &Sample) -> String {
     format!(
-        "a sample: {} of {} rows, every row with a chance of {:.2} %, at every time alike. Estimates stand with their 95 % \
+        "a sample: {} of {} rows, drawn from every step of time in proportion, every row with a chance of {:.2} %. Estimates stand with their 95 % \
          interval; a pattern of fewer than {} rows may not be seen at all",
         sample.rows,
         sample.population,

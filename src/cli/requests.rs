@@ -18,6 +18,7 @@ use super::csv::Column;
 use super::history::{Fetched, HistoryArgs};
 use super::send::severity::{guess, leading_time};
 use crate::clock::UnixNanos;
+use crate::control_plane::replay::Coverage;
 use crate::data_plane::view::encode::{Header, RESOURCE_ATTRIBUTE, RecordBuilder, resource_logs, string_attribute};
 
 /// Longest line of text; the rest of a longer one is cut off.
@@ -70,6 +71,16 @@ impl Traffic {
                 let requests = fetched.history.requests().with_context(|| format!("reading {}", path.display()))?;
                 Box::new(requests.map(|request| request.map_err(anyhow::Error::from)))
             }
+        })
+    }
+
+    /// What was read of a longer time; `None` when there are no gaps.
+    pub fn coverage(&self) -> Option<Coverage> {
+        let Traffic::PostHog(fetched) = self else { return None };
+        fetched.history.parts.as_ref().map(|parts| Coverage {
+            read_seconds: parts.stretches.total_seconds(),
+            span_seconds: parts.span_seconds,
+            share: parts.share(),
         })
     }
 

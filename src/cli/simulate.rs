@@ -89,14 +89,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     Ok(if report.checks.pass() { ExitCode::SUCCESS } else { ExitCode::from(CHECK_FAILED) })
 }
 
-/// Replays traffic.
+/// Replays traffic; `settings` are those of traffic without gaps.
 pub fn replay(
     traffic: &Traffic,
     settings: &Settings,
     policy: CompiledPolicy,
     human: CompiledPolicy,
 ) -> anyhow::Result<Outcome> {
-    let mut replay = Replay::new(settings, policy, human);
+    let settings = match traffic.coverage() {
+        Some(coverage) => settings.clone().in_parts(coverage),
+        None => settings.clone(),
+    };
+    let mut replay = Replay::new(&settings, policy, human);
     let place = || format!("reading {}", traffic.name());
     for request in traffic.requests()? {
         replay.feed(request.with_context(place)?).with_context(place)?;

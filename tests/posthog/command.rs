@@ -162,6 +162,83 @@ async fn a_first_policy_comes_from_a_history_and_the_gateway_saves_what_it_promi
     assert!(measured > 0.3 && (predicted / measured - 1.0).abs() < 0.05, "predicted {predicted}, measured {measured}");
 }
 
+/// What `generate --json` found, and all it said.
+fn found(output: &Output) -> (Value, String) {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{text}");
+    let end = text.rfind("\n}").unwrap() + 2;
+    (serde_json::from_str(&text[text.find("{\n").unwrap()..end]).unwrap(), text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_from_stretches_knows_the_night_and_saves_what_it_promised() {
+    const HOUR: u64 = 3_600_000_000_000;
+    let end = 1_748_800_800_000_000_000;
+    let mut rows = history::rows(5, 24_000, end);
+    // A job of one hour of the morning, and one of a single minute.
+    let job = |ago: u64, service: &str, body: String| Row {
+        time_unix_nano: end - ago,
+        observed_time_unix_nano: end - ago,
+        ..row(0, service, &body)
+    };
+    rows.extend(
+        (0..3_000).map(|i| job(12 * HOUR - i * HOUR / 3_000, "search", format!("nightly index of shard {i} rebuilt"))),
+    );
+    rows.extend(
+        (0..60).map(|i| job(10 * HOUR - i * 1_000_000_000, "pay", format!("ledger {i} was closed for the day"))),
+    );
+    rows.sort_by_key(|row| (row.time_unix_nano, row.id));
+    let posthog = posthog(rows.clone()).await;
+    // A floor of one record a pattern and window would be most of so small a history.
+    let sampler = "floor_records: 0, window: {interval: 60s, idle_timeout: 48h}";
+    let desk = Desk::new(&posthog, sampler);
+    // A month costs something from the first byte on.
+    std::fs::write(desk.path("prices.yaml"), "free_gb: 0\ntiers: [{per_gb: 0.25}]\n").unwrap();
+    let wanted =
+        ["generate", "--budget", "40%", "--json", "--until", "2025-06-01T18:00:00Z", "--prices", "prices.yaml"];
+    let run = async |more: &[&str]| found(&desk.run(&[&wanted[..], more].concat()).await);
+    let (whole, _) = run(&["--output", "whole.yaml"]).await;
+    let (parts, said) = run(&["--output", "parts.yaml", "--max-rows", "12000"]).await;
+    for part in [
+        " stretches of 12m are read, one of every ",
+        " of 27060 rows; days and months are told for all of them in proportion. A pattern that ran only in between is not \
+         known: it gets no rule, and the gateway keeps it whole. Anomalies are not judged over gaps",
+    ] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let records = parts["total"]["received"]["records"].as_u64().unwrap();
+    assert!((8_000..=12_000).contains(&records) && parts["passed"] == true, "{records}: {said}");
+    // What was not looked at does not read as passed.
+    let judged = |report: &Value, part: &str| {
+        let all = report["findings"].as_array().unwrap().clone();
+        let found = all.iter().find(|finding| finding["check"].as_str().unwrap().contains(part)).unwrap().clone();
+        (found["is_judged"].as_bool().unwrap(), found["detail"].as_str().unwrap().to_owned())
+    };
+    assert!(judged(&whole, "anomalies").0 && judged(&parts, "budget").0);
+    let (is_judged, detail) = judged(&parts, "anomalies");
+    assert!(!is_judged && detail.starts_with("not judged: "), "{detail}");
+    let text = std::fs::read_to_string(desk.path("parts.yaml")).unwrap();
+    assert!(text.contains("nightly index of shard"), "the morning has a rule, although it is not the latest");
+    assert!(!text.contains("was closed for the day"), "what was not read has none");
+    // Money is that of the whole.
+    let month = |report: &Value, name: &str| report["total"][name].as_f64().unwrap();
+    for name in ["month_before", "month_after"] {
+        let (part, all) = (month(&parts, name), month(&whole, name));
+        assert!(all > 0.01 && (part / all - 1.0).abs() < 0.03, "{name}: {part} of {all}");
+    }
+    let bytes = |side: &str| parts["total"][side]["bytes"].as_f64().unwrap();
+    let predicted = 1.0 - (bytes("kept") + bytes("summaries")) / bytes("received");
+    let all = billed(&rows, sampler).await.unwrap() as f64;
+    let policy = format!("{sampler}, policies: ['{}']", desk.path("parts.yaml").display());
+    let measured = 1.0 - billed(&rows, &policy).await.unwrap() as f64 / all;
+    assert!(measured > 0.3 && (predicted / measured - 1.0).abs() < 0.05, "predicted {predicted}, measured {measured}");
+    // The same stretches for `simulate`, which says what it did not judge.
+    let arguments = ["simulate", "--policy", "parts.yaml", "--until", "2025-06-01T18:00:00Z", "--max-rows", "12000"];
+    let output = desk.run(&arguments).await;
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && table.contains("note     anomalies are not judged"), "{table}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_leaves_no_logs_behind_but_where_they_were_asked_for() {
     for signal in ["-INT", "-TERM"] {

@@ -8,6 +8,7 @@ mod fetch;
 #[path = "../../examples/support/history.rs"]
 #[expect(dead_code, reason = "the machine's time is taken from here")]
 mod history;
+mod large;
 #[path = "../../examples/support/sink.rs"]
 mod sink;
 
@@ -52,7 +53,11 @@ pub fn row(ago: u64, service: &str, body: &str) -> Row {
 
 /// `count` rows over the last day, busier by the hour; every body is another number.
 pub fn day(count: u64) -> Vec<Row> {
-    let end = now();
+    day_before(now(), count)
+}
+
+/// The same in the day before `end`.
+pub fn day_before(end: u64, count: u64) -> Vec<Row> {
     let service = |i: u64| ["cart", "search", "pay"][(i % 3) as usize];
     let resources: Vec<_> =
         (0..3).map(|i| Arc::new(BTreeMap::from([("service.name".to_owned(), service(i).to_owned())]))).collect();

@@ -2,6 +2,7 @@
 
 mod anomalies;
 mod command;
+mod parts;
 
 use bytes::Bytes;
 use lipservice::control_plane::insights::Prices;

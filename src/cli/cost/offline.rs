@@ -57,7 +57,8 @@ pub fn costs(
     Ok((serde_json::to_value(costs)?, serde_json::to_value(proposals)?))
 }
 
-/// Billed bytes by day: as many as the replay says, spread as the requests came.
+/// Billed bytes by day: as many as the replay says, spread as the requests came; where parts of a history were read, as many
+/// more as all of it has.
 fn days(traffic: &Traffic, report: &Report) -> anyhow::Result<Vec<DayBytes>> {
     let (mut index, mut by_day, mut latest) = (LogIndex::default(), BTreeMap::<Day, f64>::new(), 0);
     for request in traffic.requests()? {
@@ -70,7 +71,8 @@ fn days(traffic: &Traffic, report: &Report) -> anyhow::Result<Vec<DayBytes>> {
     }
     let all: f64 = by_day.values().sum();
     let total = &report.total;
-    let (received, sent) = (total.received.bytes, total.kept.bytes + total.summaries.bytes);
+    let scale = traffic.coverage().map_or(1.0, |coverage| 1.0 / coverage.share.max(f64::MIN_POSITIVE));
+    let (received, sent) = (total.received.bytes * scale, (total.kept.bytes + total.summaries.bytes) * scale);
     let day = |(day, bytes): (Day, f64)| {
         let share = bytes / all.max(1.0);
         DayBytes { day, received: received * share, sent: sent * share }

@@ -161,6 +161,8 @@ pub struct Draft {
     shared: Vec<f64>,
     services: Vec<String>,
     seconds: f64,
+    /// From the first record to the last, gaps included.
+    span_seconds: f64,
     money_per_byte: f64,
     allowed: Allowed,
 }
@@ -233,6 +235,7 @@ impl Draft {
             },
             shared: shared.collect(),
             seconds: report.seconds,
+            span_seconds: base.profile.span_seconds(),
             money_per_byte,
             allowed: allowed(&order, &report, &services, money_per_byte),
             services,
@@ -272,7 +275,7 @@ impl Draft {
     /// Whether a pattern was seen first in the last part of the traffic.
     pub fn is_late(&self, candidate: &Candidate) -> bool {
         let end = self.candidates.iter().map(|candidate| candidate.last).max().unwrap_or(0);
-        candidate.first > end.saturating_sub((self.seconds * LATE_SHARE * 1e9) as u64)
+        candidate.first > end.saturating_sub((self.span_seconds * LATE_SHARE * 1e9) as u64)
     }
 
     /// The patterns that rules name.

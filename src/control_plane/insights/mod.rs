@@ -12,5 +12,5 @@ mod sample;
 mod trend;
 
 pub use price::{GB, MONTH_DAYS, Prices, Tier, bytes_text, money_text, percent_text};
-pub use sample::{Estimate, Sample, rate_for};
+pub use sample::{Estimate, Sample};
 pub use trend::{Forecast, Trend, forecast};

@@ -1,12 +1,14 @@
 //! What a sample says about everything.
 //!
-//! Purpose: histories too large to read whole: each row has the same chance, at any time, by a hash of its id.
+//! Purpose: histories too large to read whole: each row has the same chance, at any time, by a lot that its id gives it.
 //! Promises: estimates come with an interval of 95 % that holds for rare patterns too; what a sample cannot see is said.
 //! Never: extrapolates beyond the rows that were counted.
 //!
 //! The interval is Wilson's score interval (E. B. Wilson, 1927) of the share, with the finite population correction: the part
 //! of the rows that was read is not uncertain. Unlike the normal interval it does not collapse to nothing for few sightings.
-//! Since every time is sampled at one rate, time is stratified in proportion, which can only narrow the true interval.
+//! Rows are drawn from every step of time in proportion to its rows. Against as many rows drawn from everything at once this
+//! takes the differences between steps out of the variance and adds none, so the interval is too wide rather than too narrow:
+//! for what comes in bursts much, for what is as common at every time not at all.
 
 use serde::Serialize;
 
@@ -36,7 +38,8 @@ pub struct Estimate {
 }
 
 impl Sample {
-    /// How many in all, when `seen` of the rows read are such.
+    /// How many in all, when `seen` of the rows read are such. Steps are not looked at: this is the interval of rows drawn from
+    /// everything at once, which holds the truth at least as often when each step gives its share.
     pub fn estimate(&self, seen: u64) -> Estimate {
         let (population, rows) = (self.population.max(self.rows) as f64, self.rows.max(1) as f64);
         let (seen, left) = (seen.min(self.rows) as f64, population - rows);
@@ -59,16 +62,6 @@ impl Sample {
     pub fn may_miss_below(&self) -> u64 {
         if self.rate >= 1.0 { 0 } else { (0.05f64.ln() / (1.0 - self.rate).max(1e-9).ln()).ceil() as u64 }
     }
-}
-
-/// How many of `parts` equal parts to read of `population` rows for at most `most`; `None` when all fit.
-pub fn rate_for(population: u64, most: u64, parts: u64) -> Option<u64> {
-    if population <= most {
-        return None;
-    }
-    // A little less, so that chance seldom brings more than asked for.
-    let share = u128::from(most) * u128::from(parts) / u128::from(population);
-    Some((share as u64 * 99 / 100).max(1))
 }
 
 #[cfg(test)]
@@ -114,12 +107,5 @@ mod tests {
         assert!(unseen.low == 0.0 && (300.0..500.0).contains(&unseen.high), "{unseen:?}");
         assert_eq!(part.may_miss_below(), 299);
         assert!(part.estimate(20_000).high <= 1_000_000.0, "more seen than read is no reason to fail");
-    }
-
-    #[test]
-    fn a_rate_brings_no_more_than_asked_for() {
-        assert_eq!(rate_for(1_000, 1_000, 1_000_000), None);
-        assert_eq!(rate_for(10_000_000, 1_000_000, 1_000_000), Some(99_000));
-        assert_eq!(rate_for(u64::MAX, 1, 1_000_000), Some(1));
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::fault::{Fault, FaultKind};
+use super::hogql::LOT;
 use super::query::LogsPage;
 use super::row::{RawRow, Row};
 
@@ -36,6 +37,8 @@ impl Table {
         if mark.starts_with("asked_") && mark != format!("asked_{asked}") {
             return Ok(None);
         }
+        let has_lot = self.columns.last().is_some_and(|column| column == LOT);
+        self.columns.truncate(self.columns.len() - usize::from(has_lot));
         let expected = RawRow::COLUMNS.iter().map(|(name, _)| *name);
         if let Some(missing) = expected.clone().find(|name| !self.columns.iter().any(|column| column == name)) {
             return Err(schema(format!("no column {missing}")));
@@ -45,7 +48,9 @@ impl Table {
         }
         let read = |mut values: Vec<Value>| {
             values.pop();
-            RawRow::from_values(values).and_then(RawRow::read).map_err(schema)
+            let lot = if has_lot { values.pop().and_then(|lot| lot.as_u64()) } else { Some(0) };
+            let lot = lot.ok_or_else(|| schema(format!("no number in column {LOT}")))?;
+            RawRow::from_values(values).and_then(RawRow::read).map(|row| Row { lot, ..row }).map_err(schema)
         };
         self.rows.into_iter().map(read).collect::<Result<Vec<Row>, Fault>>().map(Some)
     }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::strata::{Strata, Stretches};
 use crate::clock::UnixNanos;
 
 /// Its name in the directory of a fetch.
@@ -18,8 +19,8 @@ pub const CHECKPOINT_FILE: &str = "checkpoint.json";
 /// The spool's name there.
 pub const SPOOL_FILE: &str = "rows.spool";
 /// Format.
-const VERSION: u32 = 1;
-/// A checkpoint is a few hundred bytes and a count for each step of time.
+const VERSION: u32 = 2;
+/// A checkpoint is a few hundred bytes, a count for each step of time and the stretches that are read.
 const MAX_BYTES: u64 = 16 << 20;
 
 /// What was asked.
@@ -39,7 +40,7 @@ pub struct Identity {
     pub until: Option<UnixNanos>,
     /// Rows at most.
     pub max_rows: u64,
-    /// Whether rows beyond that are sampled from everything, or left out from the start.
+    /// Whether single rows are drawn from everything when there are more, or stretches are read whole.
     pub is_sample: bool,
 }
 
@@ -47,6 +48,15 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Phase {
+    /// Rows drawn by lot, step by step.
+    Draw {
+        /// Steps that are done.
+        step: usize,
+        /// Rows taken of the one after those.
+        taken: u64,
+        /// The last of them, by lot and id.
+        last: Option<(u64, String)>,
+    },
     /// Rows in order of time, behind this row.
     Rows {
         /// Everything before this time is done.
@@ -84,8 +94,11 @@ pub struct Checkpoint {
     pub until: UnixNanos,
     /// Rows there were at the start by steps of time, where that could be counted.
     pub strata: Option<Strata>,
-    /// Parts of a million that are read; all when left out.
-    pub rate: Option<u64>,
+    /// The highest lot drawn of each step that is done, when rows are drawn: a row with a lower one that was not read then
+    /// was not there.
+    pub drawn: Option<Vec<u64>>,
+    /// What is read of the time; all when left out.
+    pub stretches: Option<Stretches>,
     /// Bytes of the spool that count.
     pub spool_bytes: u64,
     /// Rows in them.
@@ -94,23 +107,6 @@ pub struct Checkpoint {
     pub late: u64,
     /// What is being done.
     pub phase: Phase,
-}
-
-/// Rows by steps of time.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Strata {
-    /// Length of a step.
-    pub step_seconds: u64,
-    /// Start in Unix seconds, and rows.
-    pub counts: Vec<(u64, u64)>,
-}
-
-impl Strata {
-    /// All rows.
-    pub fn total(&self) -> u64 {
-        self.counts.iter().map(|(_, rows)| rows).sum()
-    }
 }
 
 impl Checkpoint {
@@ -123,7 +119,8 @@ impl Checkpoint {
             since,
             until,
             strata: None,
-            rate: None,
+            drawn: None,
+            stretches: None,
             spool_bytes: 0,
             rows: 0,
             late: 0,
@@ -131,7 +128,7 @@ impl Checkpoint {
         }
     }
 
-    /// Whether it is about this question. A history that fitted whole is neither a sample nor shortened.
+    /// Whether it is about this question. A history that fitted whole is the same for all who ask.
     pub fn answers(&self, identity: &Identity) -> bool {
         let is_whole = self.strata.as_ref().is_none_or(|strata| strata.total() <= identity.max_rows);
         let wanted = Identity { is_sample: self.identity.is_sample, ..identity.clone() };
@@ -200,15 +197,17 @@ mod tests {
         let mut checkpoint = Checkpoint::new(identity(), 5, 1, 4);
         checkpoint.phase = Phase::Late { pass: 1, found: 2, from: 3, last: Some((4, "u".into())) };
         checkpoint.strata = Some(Strata { step_seconds: 60, counts: vec![(60, 7)] });
+        checkpoint.drawn = Some(vec![3]);
+        checkpoint.stretches = Some(Stretches { seconds: 60, period_seconds: 90, spans: vec![(1, 2)], rows: 7 });
         checkpoint.save(directory.path()).unwrap();
-        std::fs::write(directory.path().join("checkpoint.new"), "{\"version\":1,").unwrap();
+        std::fs::write(directory.path().join("checkpoint.new"), "{\"version\":2,").unwrap();
         assert_eq!(Checkpoint::load(directory.path()), Ok(Some(checkpoint)));
     }
 
     #[test]
     fn another_version_and_damage_are_said() {
         let directory = tempfile::tempdir().unwrap();
-        for (text, says) in [("{\"version\":2}", "version 1"), ("x", "version 1"), ("{\"version\":1}", "missing field")]
+        for (text, says) in [("{\"version\":1}", "version 2"), ("x", "version 2"), ("{\"version\":2}", "missing field")]
         {
             std::fs::write(directory.path().join(CHECKPOINT_FILE), text).unwrap();
             let error = Checkpoint::load(directory.path()).unwrap_err();

@@ -2,8 +2,8 @@
 //!
 //! Purpose: count, slice, page, look for late arrivals; go on after a crash.
 //! Promises: each row that PostHog shows is in the spool exactly once, relative to the checkpoint: pages go to the spool
-//! first, then the checkpoint names its new length; memory holds one page and the ids of rows received since shortly before
-//! the start (at most four million).
+//! first, then the checkpoint names its new length; memory holds one page (of a draw four) and the ids of rows received since
+//! shortly before the start (at most four million).
 //! Never: analyses. Whoever reads the spool starts from its beginning, so that no state of theirs can be lost.
 
 use std::fs::File;
@@ -17,6 +17,7 @@ use super::fault::Fault;
 use super::query::MAX_LOGS_ROWS;
 use super::run::Run;
 use super::spool::{Spool, SpoolError, SpoolReader};
+use super::strata::Stretches;
 use crate::clock::UnixNanos;
 use crate::control_plane::insights::Sample;
 
@@ -38,7 +39,7 @@ pub struct Fetch {
     pub services: Vec<String>,
     /// Rows at most.
     pub max_rows: u64,
-    /// Whether a sample of everything is taken when there are more; else the latest stretch that fits is.
+    /// Whether single rows are drawn from everything when there are more; else stretches of time are read whole.
     pub is_sample: bool,
     /// How long a record may take from being received to being found.
     pub overlap: Duration,
@@ -104,14 +105,34 @@ pub struct History {
     pub since: UnixNanos,
     /// Before this time.
     pub until: UnixNanos,
-    /// The start that was asked for, when not everything since then fitted.
-    pub shortened_from: Option<UnixNanos>,
+    /// Set when stretches of the time were read.
+    pub parts: Option<Parts>,
     /// Set when it is a sample.
     pub sample: Option<Sample>,
     /// Whether it goes on from an earlier start.
     pub is_resumed: bool,
     /// What it took this time.
     pub counts: Counts,
+}
+
+/// What was read of a history too large to read whole: stretches of its time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parts {
+    /// Which.
+    pub stretches: Stretches,
+    /// Rows there were in all.
+    pub population: u64,
+    /// Those that were read, without late ones, which were not counted.
+    pub rows: u64,
+    /// How long the history is, in seconds: from its first rows to its last.
+    pub span_seconds: f64,
+}
+
+impl Parts {
+    /// The share of all rows that was read.
+    pub fn share(&self) -> f64 {
+        self.rows as f64 / self.population.max(1) as f64
+    }
 }
 
 impl History {

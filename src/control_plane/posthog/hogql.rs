@@ -9,8 +9,10 @@ use crate::clock::UnixNanos;
 
 /// Rows of an answer at most.
 pub const MAX_HOGQL_ROWS: usize = 50_000;
-/// Parts of a sampling rate.
-pub const RATE_PARTS: u64 = 1_000_000;
+/// Every row has one of so many lots, by its id.
+pub const LOTS: u64 = 1_000_000_000;
+/// The column with a row's lot.
+pub const LOT: &str = "lot";
 
 /// How long an answer may take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,10 +92,19 @@ pub struct Where<'a> {
     pub services: &'a [String],
     /// Received since.
     pub observed_from: Option<UnixNanos>,
-    /// This many of [`RATE_PARTS`], by the row's id; all when left out.
-    pub rate: Option<u64>,
+    /// Of these stretches; of all the time when empty.
+    pub stretches: &'a [(UnixNanos, UnixNanos)],
+    /// With a lot below this, of [`LOTS`]; all when left out.
+    pub lots: Option<u64>,
     /// Behind this row, by time and id.
     pub after: Option<(UnixNanos, &'a str)>,
+    /// Behind this row, by lot and id.
+    pub after_lot: Option<(u64, &'a str)>,
+}
+
+/// A row's lot: as good as random, and the same whenever it is asked for.
+fn lot() -> String {
+    format!("modulo(cityHash64(uuid), {LOTS})")
 }
 
 impl Where<'_> {
@@ -106,8 +117,19 @@ impl Where<'_> {
         if let Some(observed) = self.observed_from {
             all.push(format!("observed_timestamp >= {}", time(observed)));
         }
-        if let Some(rate) = self.rate {
-            all.push(format!("modulo(cityHash64(uuid), {RATE_PARTS}) < {rate}"));
+        if !self.stretches.is_empty() {
+            let one = |(from, to): &(UnixNanos, UnixNanos)| {
+                format!("timestamp >= {} and timestamp < {}", time(*from), time(*to))
+            };
+            let stretches: Vec<String> = self.stretches.iter().map(one).collect();
+            all.push(format!("({})", stretches.join(" or ")));
+        }
+        if let Some(below) = self.lots {
+            all.push(format!("{} < {below}", lot()));
+        }
+        if let Some((last, uuid)) = self.after_lot {
+            let (lot, uuid) = (lot(), literal(uuid));
+            all.push(format!("{lot} >= {last} and ({lot} > {last} or uuid > {uuid})"));
         }
         if let Some((at, uuid)) = self.after {
             // The plain bound first: ClickHouse finds its place by that, and not by the pair.
@@ -119,22 +141,30 @@ impl Where<'_> {
     }
 }
 
-/// Whole rows in order. The last column is named after `asked`, so that an answer says which query it belongs to.
+/// Columns of whole rows; the lot where it matters. The last is named after `asked`, so that an answer says which query it
+/// belongs to.
+fn columns(with_lot: bool, asked: u64) -> String {
+    let name_of = |(name, expression): &(&str, &str)| {
+        if name == expression { (*name).to_owned() } else { format!("{expression} as {name}") }
+    };
+    let mut columns: Vec<String> = RawRow::COLUMNS.iter().map(name_of).collect();
+    if with_lot {
+        columns.push(format!("{} as {LOT}", lot()));
+    }
+    columns.push(format!("1 as asked_{asked}"));
+    columns.join(", ")
+}
+
+/// Whole rows in the order of time and id.
 pub fn rows(which: &Where<'_>, limit: usize, asked: u64) -> String {
-    let columns: Vec<String> = RawRow::COLUMNS
-        .iter()
-        .map(
-            |(name, expression)| {
-                if name == expression { (*name).to_owned() } else { format!("{expression} as {name}") }
-            },
-        )
-        .collect();
-    let limit = limit.clamp(1, MAX_HOGQL_ROWS);
-    let columns = columns.join(", ");
-    format!(
-        "select {columns}, 1 as asked_{asked} from logs where {} order by timestamp, uuid limit {limit}",
-        which.text()
-    )
+    let (columns, limit) = (columns(which.lots.is_some(), asked), limit.clamp(1, MAX_HOGQL_ROWS));
+    format!("select {columns} from logs where {} order by timestamp, uuid limit {limit}", which.text())
+}
+
+/// Whole rows in the order of lot and id: the first of them are a draw.
+pub fn draw(which: &Where<'_>, limit: usize, asked: u64) -> String {
+    let (columns, limit) = (columns(true, asked), limit.clamp(1, MAX_HOGQL_ROWS));
+    format!("select {columns} from logs where {} order by {LOT}, uuid limit {limit}", which.text())
 }
 
 /// Rows by time, in steps of `step_seconds`: columns `start` (Unix seconds) and `rows`.
@@ -174,18 +204,29 @@ mod tests {
             to: 2_000_000_000,
             services: &services,
             after: Some((1_500_000_000, "u'")),
-            rate: Some(5),
-            observed_from: None,
+            lots: Some(5),
+            stretches: &[(1_000_000_000, 1_200_000_000), (1_400_000_000, 1_600_000_000)],
+            ..Where::default()
         };
         let text = rows(&which, 1_000_000, 7);
         for part in [
             "timestamp >= toDateTime('1970-01-01 00:00:01.000000', 6, 'UTC')",
             "timestamp < toDateTime('1970-01-01 00:00:02.000000', 6, 'UTC')",
             r"service_name in ('it\'s')",
-            "modulo(cityHash64(uuid), 1000000) < 5",
+            "modulo(cityHash64(uuid), 1000000000) < 5",
+            "01.200000', 6, 'UTC') or timestamp >= toDateTime('1970-01-01 00:00:01.400000'",
             r"(timestamp > toDateTime('1970-01-01 00:00:01.500000', 6, 'UTC') or uuid > 'u\'')",
             "order by timestamp, uuid limit 50000",
-            "1 as asked_7 from logs",
+            "modulo(cityHash64(uuid), 1000000000) as lot, 1 as asked_7 from logs",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let which = Where { after: None, lots: None, after_lot: Some((9, "u'")), ..which };
+        let text = draw(&which, 10, 8);
+        for part in [
+            r"modulo(cityHash64(uuid), 1000000000) >= 9 and (modulo(cityHash64(uuid), 1000000000) > 9 or uuid > 'u\'')",
+            "as lot, 1 as asked_8 from logs",
+            "order by lot, uuid limit 10",
         ] {
             assert!(text.contains(part), "{part} in {text}");
         }

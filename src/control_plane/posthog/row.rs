@@ -37,6 +37,8 @@ pub struct Row {
     pub scope: String,
     /// As sent.
     pub event_name: String,
+    /// A number by the row's id, below [`LOTS`](super::hogql::LOTS), where it was asked for: the lowest are drawn.
+    pub lot: u64,
 }
 
 impl Row {
@@ -145,6 +147,7 @@ impl RawRow {
             resource_attributes,
             scope: self.instrumentation_scope.unwrap_or_default(),
             event_name: self.event_name.unwrap_or_default(),
+            lot: 0,
         })
     }
 }

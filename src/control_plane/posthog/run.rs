@@ -1,6 +1,6 @@
 //! A fetch under way: count, slice, page, look for late rows.
 //!
-//! Purpose: what [`Fetch`] promises.
+//! Purpose: what [`Fetch`] promises; rows drawn by lot are `draw`'s.
 //! Promises: a page goes to the spool before the checkpoint names it; an answer to another question than the one asked is
 //! asked again, never taken for the end.
 //! Never: opens files by itself; [`Fetch::run`] does.
@@ -12,43 +12,46 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use super::checkpoint::{Checkpoint, Phase, SPOOL_FILE, Strata};
+use super::checkpoint::{Checkpoint, Phase, SPOOL_FILE};
 use super::client::Client;
 use super::config::ReadApi;
 use super::fault::{Fault, FaultKind};
-use super::fetch::{Fetch, FetchError, History, Progress, Stage};
+use super::fetch::{Fetch, FetchError, History, Parts, Progress, Stage};
 use super::hogql::{self, Refresh, Where};
 use super::query::{LogsPage, LogsQuery, Order};
 use super::row::Row;
 use super::slice::Slicer;
 use super::spool::{Spool, SpoolError, SpoolReader};
+use super::strata::{Strata, Stretches};
 use crate::clock::UnixNanos;
-use crate::control_plane::insights::{Sample, rate_for};
+use crate::control_plane::insights::Sample;
 
 /// Ids held to tell late rows from those read before.
 const MAX_RECENT: usize = 4_000_000;
 /// Rows after which a checkpoint is written.
-const CHECKPOINT_ROWS: u64 = 10_000;
+pub(super) const CHECKPOINT_ROWS: u64 = 10_000;
 /// Looks for late rows.
 const MAX_PASSES: u32 = 3;
 /// Pages of rows that were not asked for, before PostHog is doubted.
-const MAX_STALE_PAGES: u32 = 20;
+pub(super) const MAX_STALE_PAGES: u32 = 20;
 /// Steps of time that rows are counted in.
 const STRATA: u64 = 288;
 const SECOND: u64 = 1_000_000_000;
 
 /// A fetch under way.
 pub(super) struct Run<'a> {
-    fetch: &'a Fetch,
-    client: &'a Client,
-    checkpoint: Checkpoint,
-    spool: Spool,
+    pub(super) fetch: &'a Fetch,
+    pub(super) client: &'a Client,
+    pub(super) checkpoint: Checkpoint,
+    pub(super) spool: Spool,
     /// Ids of rows received since shortly before the start.
     recent: HashSet<u128, ahash::RandomState>,
     /// Rows since the last checkpoint.
-    unsaved: u64,
+    pub(super) unsaved: u64,
     /// Number of the HogQL query asked last; its answer carries it.
-    asked: u64,
+    pub(super) asked: u64,
+    /// Nanoseconds that a query of a draw may cover: less than one that was too heavy.
+    pub(super) longest: u64,
     tell: &'a mut (dyn FnMut(&Progress) + Send),
 }
 
@@ -67,7 +70,17 @@ impl<'a> Run<'a> {
         spool: Spool,
         tell: &'a mut (dyn FnMut(&Progress) + Send),
     ) -> Run<'a> {
-        Run { fetch, client, checkpoint, spool, recent: HashSet::default(), unsaved: 0, asked: 0, tell }
+        Run {
+            fetch,
+            client,
+            checkpoint,
+            spool,
+            recent: HashSet::default(),
+            unsaved: 0,
+            asked: 0,
+            longest: u64::MAX,
+            tell,
+        }
     }
 
     /// Rows received since then may have arrived while we read.
@@ -103,47 +116,51 @@ impl<'a> Run<'a> {
         if self.fetch.api == ReadApi::Hogql {
             let Checkpoint { since, until, .. } = self.checkpoint;
             let step_seconds = ((until - since) / SECOND).div_ceil(STRATA).max(1);
-            let which = Where { from: since, to: until, services: &self.fetch.services, ..Where::default() };
-            let query = hogql::counts(&which, step_seconds);
-            // Counting touches every row of the span: it may take longer than a request is given.
-            let table = match self.client.hogql(&query, Refresh::Blocking).await {
-                Err(fault) if fault.kind == FaultKind::TooHeavy => self.client.hogql(&query, Refresh::Async).await?,
-                answer => answer?,
-            };
-            let number = |value: &serde_json::Value| value.as_u64();
-            let pair = |row: &Vec<serde_json::Value>| Some((number(row.first()?)?, number(row.get(1)?)?));
-            let counts: Option<Vec<(u64, u64)>> = table.rows.iter().map(pair).collect();
-            let counts = counts.ok_or_else(|| Fault::new(FaultKind::Schema, "a count that is no number"))?;
-            self.decide(Strata { step_seconds, counts });
+            let counts = self.counts((since, until), step_seconds).await?;
+            let strata = Strata { step_seconds, counts };
+            if strata.total() > self.fetch.max_rows {
+                self.choose(&strata).await?;
+            }
+            self.checkpoint.strata = Some(strata);
         }
         self.save()
     }
 
-    /// A sample of everything, or the latest stretch, when there is more than wanted.
-    fn decide(&mut self, strata: Strata) {
+    /// Rows by steps of time, in order.
+    pub(super) async fn counts(
+        &self,
+        (from, to): (UnixNanos, UnixNanos),
+        step_seconds: u64,
+    ) -> Result<Vec<(u64, u64)>, Fault> {
+        let which = Where { from, to, services: &self.fetch.services, ..Where::default() };
+        let query = hogql::counts(&which, step_seconds);
+        // Counting touches every row of the span: it may take longer than a request is given.
+        let table = match self.client.hogql(&query, Refresh::Blocking).await {
+            Err(fault) if fault.kind == FaultKind::TooHeavy => self.client.hogql(&query, Refresh::Async).await?,
+            answer => answer?,
+        };
+        let number = |value: &serde_json::Value| value.as_u64();
+        let pair = |row: &Vec<serde_json::Value>| Some((number(row.first()?)?, number(row.get(1)?)?));
+        let counts: Option<Vec<(u64, u64)>> = table.rows.iter().map(pair).collect();
+        counts
+            .filter(|counts| counts.is_sorted_by(|a, b| a.0 < b.0))
+            .ok_or_else(|| Fault::new(FaultKind::Schema, "counts that are no numbers in order of time"))
+    }
+
+    /// There are more rows than wanted: some of every step, or stretches of time whole.
+    async fn choose(&mut self, strata: &Strata) -> Result<(), FetchError> {
+        let Checkpoint { since, until, .. } = self.checkpoint;
         let most = self.fetch.max_rows;
-        if strata.total() > most && self.fetch.is_sample {
-            self.checkpoint.rate = rate_for(strata.total(), most, hogql::RATE_PARTS);
-        } else if strata.total() > most {
-            let mut rows = 0;
-            let fits = |(_, count): &&(u64, u64)| {
-                rows += count;
-                rows <= most
-            };
-            let until = self.checkpoint.until;
-            let start = match (strata.counts.iter().rev().take_while(fits).last(), strata.counts.last()) {
-                (Some((start, _)), _) => start * SECOND,
-                // Not even the last step fits: its part that does, were it even.
-                (None, Some((start, count))) => {
-                    let step = u128::from(until.saturating_sub(start * SECOND));
-                    until - (step * u128::from(most) / u128::from(*count).max(1)) as u64
-                }
-                (None, None) => self.checkpoint.since,
-            };
-            self.checkpoint.since = start.clamp(self.checkpoint.since, until);
-            self.checkpoint.phase = Phase::Rows { from: self.checkpoint.since, last: None };
+        if self.fetch.is_sample {
+            self.checkpoint.drawn = Some(Vec::new());
+            self.checkpoint.phase = Phase::Draw { step: 0, taken: 0, last: None };
+            return Ok(());
         }
-        self.checkpoint.strata = Some(strata);
+        let seconds = Stretches::length(strata.total(), most, since, until);
+        // Counted anew, as finely as is chosen from.
+        let cells = self.counts((since, until), seconds).await?;
+        self.checkpoint.stretches = Some(Stretches::choose(&cells, seconds, most, since, until));
+        Ok(())
     }
 
     pub(super) async fn all(&mut self) -> Result<(), FetchError> {
@@ -151,6 +168,10 @@ impl<'a> Run<'a> {
         loop {
             let mut slicer = match &self.checkpoint.phase {
                 Phase::Done => return Ok(()),
+                Phase::Draw { .. } => {
+                    self.draw().await?;
+                    continue;
+                }
                 Phase::Rows { .. } => Slicer::new(span, self.fetch.page()),
                 Phase::Late { .. } => Slicer::whole(span, self.fetch.page()),
             };
@@ -177,6 +198,10 @@ impl<'a> Run<'a> {
         // Slices may be shorter than the one that a crash interrupted: this one must not end before the last row.
         let from = self.last().map_or(from, |(at, _)| at.max(from));
         let (to, mut rows, mut stale) = (slicer.end(from, self.checkpoint.until), 0, 0);
+        if self.checkpoint.stretches.as_ref().is_some_and(|stretches| stretches.within(from, to).is_empty()) {
+            self.place(to, None);
+            return Ok(());
+        }
         let mut cursor: Option<String> = None;
         loop {
             let page = match self.page((from, to), slicer.page(), cursor.clone()).await {
@@ -227,14 +252,19 @@ impl<'a> Run<'a> {
                 row.place() <= (*at, id.as_str()) && !is_asked
             });
             // Whether the end itself belongs to it is PostHog's to say; it is not taken in either case.
-            is_known || row.time < from || row.time > to || row.observed < received_from
+            is_known || row.time < from || row.time > to || row.observed < received_from || !self.is_asked(row.time)
         })
+    }
+
+    /// Whether rows of that time are read, if stretches are.
+    fn is_asked(&self, time: UnixNanos) -> bool {
+        self.checkpoint.stretches.as_ref().is_none_or(|stretches| stretches.holds(time))
     }
 
     fn last(&self) -> Option<(UnixNanos, String)> {
         match &self.checkpoint.phase {
             Phase::Rows { last, .. } | Phase::Late { last, .. } => last.clone(),
-            Phase::Done => None,
+            Phase::Draw { .. } | Phase::Done => None,
         }
     }
 
@@ -257,7 +287,9 @@ impl<'a> Run<'a> {
         let services = &self.fetch.services;
         if self.fetch.api == ReadApi::Hogql {
             let after = last.as_ref().map(|(at, id)| (*at, id.as_str()));
-            let which = Where { from, to, services, observed_from, rate: self.checkpoint.rate, after };
+            let stretches = self.checkpoint.stretches.as_ref().map_or(Vec::new(), |all| all.within(from, to));
+            let (stretches, lots) = (&stretches[..], self.late_lots());
+            let which = Where { from, to, services, observed_from, stretches, lots, after, ..Where::default() };
             self.asked += 1;
             let table = self.client.hogql(&hogql::rows(&which, limit, self.asked), Refresh::Blocking).await?;
             let rows = table.into_rows(self.asked)?;
@@ -281,7 +313,6 @@ impl<'a> Run<'a> {
 
     /// Takes over the rows that are new; how many there were.
     fn take(&mut self, rows: Vec<Row>, (from, to): (UnixNanos, UnixNanos)) -> Result<u64, FetchError> {
-        let recent_from = self.recent_from();
         let is_late = matches!(self.checkpoint.phase, Phase::Late { .. });
         let before = self.last();
         let mut last = before.clone();
@@ -299,8 +330,7 @@ impl<'a> Run<'a> {
             }
             last = Some((row.time, row.uuid.clone()));
             fresh += 1;
-            let is_recent = row.observed >= recent_from && self.recent.len() < MAX_RECENT;
-            if is_recent && !self.recent.insert(short(&row.uuid)) || is_late && !is_recent {
+            if (is_late && !self.is_drawn(&row)) || !self.is_new(&row) {
                 continue;
             }
             new.push(row);
@@ -324,6 +354,16 @@ impl<'a> Run<'a> {
             self.save()?;
         }
         Ok(fresh)
+    }
+
+    /// Whether a row was not read before; remembers those received lately.
+    pub(super) fn is_new(&mut self, row: &Row) -> bool {
+        let is_recent = row.observed >= self.recent_from() && self.recent.len() < MAX_RECENT;
+        if is_recent {
+            self.recent.insert(short(&row.uuid))
+        } else {
+            !matches!(self.checkpoint.phase, Phase::Late { .. })
+        }
     }
 
     /// What could not be counted beforehand may be more than wanted.
@@ -354,36 +394,37 @@ impl<'a> Run<'a> {
         let (stage, from, last) = match phase {
             Phase::Rows { from, last } => (Stage::Rows, *from, last),
             Phase::Late { from, last, .. } => (Stage::Late, *from, last),
-            Phase::Done => return,
+            Phase::Draw { .. } | Phase::Done => return,
         };
         let at = last.as_ref().map_or(from, |(at, _)| *at);
         let share = at.saturating_sub(*since) as f64 / (until - since).max(1) as f64;
         self.tell(stage, share);
     }
 
-    fn tell(&mut self, stage: Stage, share: f64) {
-        let expected = self.checkpoint.strata.as_ref().map(|strata| {
-            let from = self.checkpoint.since / SECOND;
-            let rows: u64 =
-                strata.counts.iter().filter(|(at, _)| at + strata.step_seconds > from).map(|(_, n)| n).sum();
-            let rate = self.checkpoint.rate.unwrap_or(hogql::RATE_PARTS);
-            (u128::from(rows) * u128::from(rate) / u128::from(hogql::RATE_PARTS)) as u64
-        });
+    pub(super) fn tell(&mut self, stage: Stage, share: f64) {
+        let Checkpoint { strata, stretches, .. } = &self.checkpoint;
+        let all = strata.as_ref().map(|strata| strata.total().min(self.fetch.max_rows));
+        let expected = stretches.as_ref().map(|stretches| stretches.rows).or(all);
         let (rows, counts) = (self.checkpoint.rows, self.client.counts());
         (self.tell)(&Progress { stage, rows, expected, share, counts });
     }
 
     pub(super) fn history(self, spool: PathBuf, is_resumed: bool) -> History {
-        let Checkpoint { identity, since, until, strata, rate, spool_bytes, rows, late, .. } = self.checkpoint;
-        let asked = until.saturating_sub(identity.since_seconds * SECOND);
-        let sample = rate.zip(strata).map(|(rate, strata)| {
-            let rate = rate as f64 / hogql::RATE_PARTS as f64;
+        let Checkpoint { identity, since, until, strata, drawn, stretches, spool_bytes, rows, late, .. } =
+            self.checkpoint;
+        let sample = drawn.and(strata.as_ref()).map(|strata| {
+            let population = strata.total();
+            let rate = identity.max_rows as f64 / population.max(1) as f64;
             // Rows that arrived since the count belong to the population too.
-            let late = late as f64 / rate;
-            Sample { population: strata.total() + late as u64, rows, rate }
+            Sample { population: population + (late as f64 / rate) as u64, rows, rate }
         });
-        let shortened_from = (since > asked + SECOND).then_some(asked);
+        let parts = stretches.zip(strata).map(|(stretches, strata)| Parts {
+            population: strata.total(),
+            span_seconds: strata.seconds(since, until),
+            rows: rows - late,
+            stretches,
+        });
         let counts = self.client.counts();
-        History { spool, spool_bytes, rows, late, since, until, shortened_from, sample, is_resumed, counts }
+        History { spool, spool_bytes, rows, late, since, until, parts, sample, is_resumed, counts }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::delivery::Delivery;
-use super::profile::{Profile, Profiler};
+use super::profile::{Coverage, Profile, Profiler};
 use super::sink::{Batches, NoForward, Sink};
 use super::traces::{TraceCounts, Traces};
 use super::walk::{Services, Walker};
@@ -24,6 +24,7 @@ use crate::data_plane::receiver::{Consumer, Received, Refusal, Transport};
 use crate::data_plane::sampler::config::SamplerConfig;
 use crate::data_plane::view::ViewError;
 use crate::data_plane::window::{Band, PatternTable};
+use crate::units::Period;
 
 /// How a replay runs.
 #[derive(Clone, Debug)]
@@ -40,6 +41,23 @@ pub struct Settings {
     pub max_patterns: usize,
     /// How the gateway watches for anomalies; nothing is watched without it, or when it is off.
     pub anomalies: Option<AnomalyConfig>,
+    /// Set when the traffic has gaps in which nothing was read; see [`Settings::in_parts`].
+    pub coverage: Option<Coverage>,
+}
+
+/// Longer than any history: a pattern is not forgotten for a pause in which nothing was read.
+const NEVER: Period = Period::secs(100 * 365 * 86_400);
+
+impl Settings {
+    /// The same for traffic with gaps in which nothing was read. They are no silence: no anomalies are looked for, and what is
+    /// known of a pattern lasts over them.
+    #[must_use]
+    pub fn in_parts(mut self, coverage: Coverage) -> Settings {
+        self.coverage = Some(coverage);
+        self.anomalies = None;
+        self.sampler.window.idle_timeout = NEVER;
+        self
+    }
 }
 
 impl Default for Settings {
@@ -51,6 +69,7 @@ impl Default for Settings {
             max_traces: 1_000_000,
             max_patterns: 200_000,
             anomalies: None,
+            coverage: None,
         }
     }
 }
@@ -86,6 +105,7 @@ pub struct Replay {
     protect_from: Option<Band>,
     problem: Option<ViewError>,
     tap: Option<Tap>,
+    coverage: Option<Coverage>,
 }
 
 /// Sees every body that would go out.
@@ -156,6 +176,7 @@ impl Replay {
             protect_from,
             problem: None,
             tap: None,
+            coverage: settings.coverage,
         }
     }
 
@@ -253,7 +274,7 @@ impl Replay {
         }
         let anomalies = self.watch.map(|watch| watch.finish(&self.services));
         Ok(Outcome {
-            profile: self.profiler.finish(&self.services),
+            profile: Profile { coverage: self.coverage, ..self.profiler.finish(&self.services) },
             delivery: self.delivery,
             services: self.services,
             traces: self.traces.counts(),

@@ -21,7 +21,7 @@ mod watch;
 
 pub use delivery::{Delivered, Delivery};
 pub use engine::{Outcome, Replay, ReplayError, Settings, Tap};
-pub use profile::{CellProfile, OVERFLOW, Profile, Profiler, ServiceProfile};
+pub use profile::{CellProfile, Coverage, OVERFLOW, Profile, Profiler, ServiceProfile};
 pub use report::{Checks, Report, Row, Side, Totals, Vanished};
 pub use sample::{Script, settings_for};
 pub use traces::TraceCounts;

@@ -70,6 +70,17 @@ pub struct ServiceProfile {
     pub shared_bytes: u64,
 }
 
+/// What was read of a longer time, when the traffic has gaps in which nothing was read.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Coverage {
+    /// Time that was read, in seconds.
+    pub read_seconds: f64,
+    /// The whole of it, in seconds.
+    pub span_seconds: f64,
+    /// Share of all its records that were read, 0 to 1.
+    pub share: f64,
+}
+
 /// Everything that came in.
 #[derive(Clone, Debug, Default)]
 pub struct Profile {
@@ -87,6 +98,8 @@ pub struct Profile {
     pub window_ns: u64,
     /// Records of patterns beyond the bound.
     pub overflow_records: u64,
+    /// Set when it has gaps in which nothing was read.
+    pub coverage: Option<Coverage>,
 }
 
 impl Profile {
@@ -98,15 +111,24 @@ impl Profile {
         })
     }
 
-    /// From the first record to the last in seconds, at least one window.
+    /// From the first record to the last in seconds, at least one window. Of traffic with gaps, how long so much of it takes to
+    /// come in: where volume changes with the time of day, that tells days and months better than the time that was read.
     pub fn seconds(&self) -> f64 {
-        self.last.saturating_sub(self.first).max(self.window_ns).max(1) as f64 / 1e9
+        let seconds =
+            self.coverage.map_or_else(|| self.span_seconds(), |coverage| coverage.span_seconds * coverage.share);
+        seconds.max(self.window_ns.max(1) as f64 / 1e9)
     }
 
-    /// Windows between the first record and the last.
+    /// From the first record to the last in seconds, gaps included.
+    pub fn span_seconds(&self) -> f64 {
+        self.last.saturating_sub(self.first) as f64 / 1e9
+    }
+
+    /// Windows between the first record and the last that were read.
     pub fn windows(&self) -> f64 {
         let window = self.window_ns.max(1);
-        (self.last / window).saturating_sub(self.first / window) as f64 + 1.0
+        let all = (self.last / window).saturating_sub(self.first / window) as f64 + 1.0;
+        self.coverage.map_or(all, |coverage| (coverage.read_seconds * 1e9 / window as f64).clamp(1.0, all))
     }
 
     /// Bytes of shared blocks that a record of this service carries on average.

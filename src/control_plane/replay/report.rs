@@ -115,8 +115,10 @@ impl Checks {
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = SimulationReport)]
 pub struct Report {
-    /// From the first record to the last.
+    /// From the first record to the last; of a history read in parts, how long so much traffic takes to come in.
     pub seconds: f64,
+    /// Whether parts of a history were read, with gaps between them. Anomalies are not judged then.
+    pub is_in_parts: bool,
     /// Everything.
     pub total: Totals,
     /// By service.
@@ -142,6 +144,7 @@ impl Report {
         let shares = Shares::of(outcome);
         let mut report = Report {
             seconds: profile.seconds(),
+            is_in_parts: profile.coverage.is_some(),
             total: Totals::default(),
             services: BTreeMap::new(),
             severities: BTreeMap::new(),

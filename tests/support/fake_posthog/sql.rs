@@ -216,7 +216,7 @@ impl Select {
             [] => false,
             [(a, down)] if *a == by("timestamp") => *down,
             [(a, x), (b, y)] if *a == by("timestamp") && *b == by("uuid") && x == y => *x,
-            _ => return Err("this model orders rows by timestamp, uuid only".into()),
+            _ => return self.sorted(rows),
         };
         let mut out = Vec::new();
         let mut take = |row: &Row| -> Result<bool, String> {
@@ -242,17 +242,37 @@ impl Select {
         Ok(out)
     }
 
+    /// Rows in another order than they lie in.
+    fn sorted(&self, rows: &[&Row]) -> Result<Vec<Vec<Json>>, String> {
+        let keys: Vec<(Expr, bool)> = self.order.iter().map(|(by, down)| (self.resolve(by), *down)).collect();
+        let mut found = Vec::new();
+        for row in rows {
+            if eval(&self.filter, row)?.is_true() {
+                let place: Result<Vec<Value>, String> = keys.iter().map(|(by, _)| eval(by, row)).collect();
+                found.push((place?, *row));
+            }
+        }
+        found.sort_by(|(a, _), (b, _)| {
+            let mut orders = keys.iter().zip(a.iter().zip(b)).map(|((_, down), (a, b))| {
+                let order = a.order(b).unwrap_or(Ordering::Equal);
+                if *down { order.reverse() } else { order }
+            });
+            orders.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+        });
+        let values = |row: &Row| self.columns.iter().map(|(column, _)| Ok(eval(column, row)?.json())).collect();
+        found.into_iter().take(self.limit).map(|(_, row)| values(row)).collect()
+    }
+
+    /// What a name of a column stands for.
+    fn resolve(&self, expression: &Expr) -> Expr {
+        let Expr::Column(name) = expression else { return expression.clone() };
+        let named = self.columns.iter().find(|(_, alias)| alias == name);
+        named.map_or_else(|| expression.clone(), |(found, _)| found.clone())
+    }
+
     fn grouped(&self, rows: &[&Row]) -> Result<Vec<Vec<Json>>, String> {
         // A group is named by the expression or by the name of a column.
-        let resolve = |expression: &Expr| match expression {
-            Expr::Column(name) => self
-                .columns
-                .iter()
-                .find(|(_, alias)| alias == name)
-                .map_or_else(|| expression.clone(), |(found, _)| found.clone()),
-            other => other.clone(),
-        };
-        let keys: Vec<Expr> = self.group.iter().map(resolve).collect();
+        let keys: Vec<Expr> = self.group.iter().map(|expression| self.resolve(expression)).collect();
         let mut groups: BTreeMap<String, Vec<Value>> = BTreeMap::new();
         if keys.is_empty() {
             // What a row without keys is grouped under.
