@@ -24,6 +24,7 @@ use std::collections::BTreeMap;
 use labelled::sets;
 use lipservice::control_plane::generator::offline::Proposal;
 use lipservice::control_plane::generator::plan::Standing;
+use lipservice::units::Period;
 use quality::{Kept, by_severity, deduplicated, throttled, uniform};
 use workload::{CORPUS, Text, Workload};
 
@@ -45,6 +46,9 @@ struct Args {
     /// Draw from the lines of ../shared/loghub, each kind as often as it is there, instead of making them up.
     #[arg(long)]
     loghub: bool,
+    /// Length of a window, in each of which every pattern leaves a record.
+    #[arg(long, default_value = "60s")]
+    window: Period,
     /// Shares of the bytes to keep.
     #[arg(long, value_delimiter = ',', default_value = "0.2,0.1")]
     shares: Vec<f64>,
@@ -67,16 +71,14 @@ fn main() -> anyhow::Result<()> {
     println!("judged on {} records of the second half", truth.len());
     for share in args.shares {
         let start = std::time::Instant::now();
-        let proposal = judge::learn(workload, share)?;
+        let proposal = judge::learn(workload, share, args.window)?;
         let learned = start.elapsed();
         for finding in proposal.findings.iter().filter(|finding| !finding.ok) {
             println!("review: {}: {}", finding.check, finding.detail);
         }
-        if !proposal.is_feasible {
-            println!("sent whatever the rates: {}", standing(&proposal));
-        }
+        println!("sent whatever the rates, of the first half: {}", standing(&proposal));
         let start = std::time::Instant::now();
-        let (ours, report) = judge::judge(workload, &proposal, &truth)?;
+        let (ours, report) = judge::judge(workload, &proposal, &truth, args.window)?;
         eprintln!(
             "{} rules after {} replays in {learned:.1?}; judged in {:.1?}",
             proposal.rules.len(),

@@ -26,10 +26,10 @@ use super::workload::{START_NS, Workload};
 /// Records of a workload that is held in memory at most.
 const MAX_HELD_RECORDS: f64 = 200_000.0;
 
-/// How LipService is set up here: windows of a minute, summaries every five, batches of two seconds.
-pub fn settings() -> Settings {
+/// How LipService is set up here, beside the windows: summaries every five minutes, batches of two seconds.
+fn settings(window: Period) -> Settings {
     let mut settings = Settings::default();
-    settings.sampler.window.interval = Period::secs(60);
+    settings.sampler.window.interval = window;
     settings.sampler.summary.interval = Period::secs(300);
     settings.sampler.window.max_patterns = 100_000;
     settings.batch.timeout = Period::secs(2);
@@ -68,12 +68,12 @@ fn requests(workload: Workload, wanted: impl Fn(u64) -> bool) -> impl Iterator<I
     })
 }
 
-/// A policy for the first half.
+/// A policy for the first half. In every `window` each pattern leaves a record.
 ///
 /// # Errors
 /// Those of the replay.
-pub fn learn(workload: Workload, share: f64) -> Result<Proposal, ReplayError> {
-    let (settings, first_half) = (settings(), first_half(workload));
+pub fn learn(workload: Workload, share: f64, window: Period) -> Result<Proposal, ReplayError> {
+    let (settings, first_half) = (settings(window), first_half(workload));
     let order = Order {
         budget: Some(Budget::Share(share)),
         service_budgets: Vec::new(),
@@ -99,11 +99,16 @@ pub fn learn(workload: Workload, share: f64) -> Result<Proposal, ReplayError> {
 ///
 /// # Errors
 /// Those of the replay.
-pub fn judge(workload: Workload, proposal: &Proposal, truth: &[Label]) -> Result<(Kept, Report), ReplayError> {
+pub fn judge(
+    workload: Workload,
+    proposal: &Proposal,
+    truth: &[Label],
+    window: Period,
+) -> Result<(Kept, Report), ReplayError> {
     let documents = [Document::from_value("generated", proposal.document.clone())];
     let policy = CompiledPolicy::compile(&documents, START_NS, None);
     let catalogue = std::sync::Arc::clone(policy.catalogue());
-    let mut replay = Replay::new(&settings(), policy, CompiledPolicy::default());
+    let mut replay = Replay::new(&settings(window), policy, CompiledPolicy::default());
     let sent = Rc::new(RefCell::new(Sent::default()));
     let (tap, mut walker) = (Rc::clone(&sent), Walker::new(catalogue));
     let (mut services, mut signer) = (Services::new(1_000), Signer::default());

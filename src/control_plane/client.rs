@@ -17,6 +17,8 @@ use crate::units::Secret;
 
 /// Time for an answer, beside what an open poll waits.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection that was idle for longer is not used again: the control plane closes them after 75 s, proxies commonly after 60.
+const IDLE: Duration = Duration::from_secs(30);
 /// Largest answer read.
 const MAX_ANSWER_BYTES: usize = 64 << 20;
 
@@ -94,6 +96,7 @@ impl Client {
             .user_agent(concat!("lipservice/", env!("CARGO_PKG_VERSION")))
             .tcp_nodelay(true)
             .connect_timeout(TIMEOUT)
+            .pool_idle_timeout(IDLE)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never());
         if let Some(path) = ca_file {

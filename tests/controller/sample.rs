@@ -110,6 +110,34 @@ async fn rare_patterns_have_their_records_and_memory_is_bounded() {
     assert!(errors.windows.iter().all(|count| count.records == 1) && windows <= 12, "{:?}", errors.windows);
 }
 
+/// One error in every window, two in a single one: four windows of sixty are played, and those tell of the others.
+#[tokio::test]
+async fn errors_that_seldom_come_in_pairs_are_not_taken_for_lost() {
+    let mut stage = stage(ReservoirConfig::default()).await;
+    let word =
+        |number: u64| ["red", "blue", "green", "grey", "pink"][(number % 5) as usize].repeat(1 + number as usize / 5);
+    let errors = |second: u64| {
+        let mut records = shop(second);
+        for number in (0..20).filter(|number| second % 10 == 0 || second == 5 + 10 * number) {
+            records.push(("paint", otlp::record(17, &format!("no {} left", word(number)))));
+        }
+        records
+    };
+    stage.pass(600, errors);
+    let sample = stage.flow.reservoir.sample();
+    let settings = settings_for(&Settings::default());
+    let script = Script::new(&sample, &Arc::default(), &settings, 500);
+    assert!(script.records() < sample.records() / 2, "{} of {}", script.records(), sample.records());
+    let outcome = script.play(&settings, compile(POLICIES), CompiledPolicy::default()).unwrap();
+    let report = Report::of(&outcome, &Prices::default());
+    let found: Vec<_> = report.patterns.iter().filter(|row| row.service == "paint").collect();
+    assert_eq!(found.len(), 20);
+    for row in found {
+        assert_eq!((row.totals.received.records, row.totals.kept.records), (61, 61), "{}", row.template);
+    }
+    assert!(report.checks.pass(), "{:?}", report.checks);
+}
+
 #[tokio::test]
 async fn what_a_policy_redacts_is_not_held() {
     let people = "policies: [{id: r, name: r, log: {match: [{log_field: body, contains: order}], keep: all, \

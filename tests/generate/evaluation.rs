@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use lipservice::data_plane::signature::Signer;
 use lipservice::data_plane::view::LogIndex;
+use lipservice::units::Period;
 
 use super::judge::{judge, learn, truth};
 use super::quality::{by_severity, deduplicated, labels, throttled, uniform};
@@ -12,12 +13,13 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 const SMALL: Workload = Workload { seed: 11, seconds: 2_400, rate: 40.0, patterns: 12 };
+const WINDOW: Period = Period::secs(60);
 
 #[test]
 fn a_tenth_of_the_bytes_keeps_every_pattern_and_every_error() {
     let truth = truth(SMALL);
-    let proposal = learn(SMALL, 0.1).unwrap();
-    let (kept, report) = judge(SMALL, &proposal, &truth).unwrap();
+    let proposal = learn(SMALL, 0.1, WINDOW).unwrap();
+    let (kept, report) = judge(SMALL, &proposal, &truth, WINDOW).unwrap();
     let q = kept.quality();
     let failed: Vec<_> = proposal.findings.iter().filter(|finding| !finding.ok).collect();
     assert!(report.checks.pass(), "{:?}", report.checks);

@@ -6,8 +6,8 @@
 //! Never: evaluates policies; "enforced" is when the agent was handed the version.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use lipservice::control_plane::api::Report;

@@ -29,8 +29,11 @@ use crate::listen::{Room, listen};
 use crate::reread::Renewable;
 use crate::shutdown::Shutdown;
 
-/// Time for a request's head, and for a TLS handshake.
-const HEAD_TIME: Duration = Duration::from_secs(10);
+/// Time for a TLS handshake.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Time for a request's head, which is also how long a connection may stay idle. Well above what clients keep idle ones for:
+/// were it the time between two reports, one in ten would meet a connection that is just being closed.
+const HEAD_TIME: Duration = Duration::from_secs(75);
 /// Time for open requests at the end.
 const CLOSE_TIME: Duration = Duration::from_secs(3);
 /// A connection's read and write buffer on HTTP/1.
@@ -112,7 +115,7 @@ impl Bound {
                 let _ = stream.set_nodelay(true);
                 match tls {
                     None => connection(stream, peer, router, stop).await,
-                    Some(tls) => match tokio::time::timeout(HEAD_TIME, tls.current().accept(stream)).await {
+                    Some(tls) => match tokio::time::timeout(HANDSHAKE_TIME, tls.current().accept(stream)).await {
                         Ok(Ok(stream)) => connection(stream, peer, router, stop).await,
                         _ => tracing::debug!("a TLS handshake with the API failed"),
                     },

@@ -249,8 +249,9 @@ impl Part {
         }
     }
 
-    /// The windows that are played, spread over those with a record, and at most so many records beyond the floor.
-    fn choose(&self, windows: usize, offset: u64) -> Vec<u64> {
+    /// The windows that are played, spread over those with a record. Where any window holds records beyond the floor one that
+    /// is played does, or nothing would tell what becomes of those.
+    fn choose(&self, windows: usize, floor: u64, offset: u64) -> Vec<u64> {
         let all: Vec<u64> = self.counts.keys().copied().collect();
         let wanted = windows.clamp(1, all.len().max(1));
         if wanted >= all.len() {
@@ -258,7 +259,15 @@ impl Part {
         }
         let step = all.len() as f64 / wanted as f64;
         let start = (offset % 1024) as f64 / 1024.0 * step;
-        (0..wanted).filter_map(|i| all.get((start + i as f64 * step) as usize).copied()).collect()
+        let mut chosen: Vec<u64> =
+            (0..wanted).filter_map(|i| all.get((start + i as f64 * step) as usize).copied()).collect();
+        let is_full = |window: &u64| self.counts.get(window).is_some_and(|count| count.0 > floor);
+        if !chosen.iter().any(is_full) {
+            let full: Vec<u64> = all.into_iter().filter(is_full).collect();
+            chosen.extend(full.get((offset % full.len().max(1) as u64) as usize));
+            chosen.sort_unstable();
+        }
+        chosen
     }
 }
 
@@ -277,7 +286,7 @@ fn allot(parts: &mut BTreeMap<Key, Part>, lengths: Lengths, most: u64) -> BTreeM
         let extra = if weights > 0.0 { (spare * weight(part) / weights) as u64 } else { 0 };
         let extra = if came <= most { u64::MAX } else { extra };
         let windows = LEAST_WINDOWS.saturating_add((extra / PER_WINDOW) as usize);
-        let windows = part.choose(windows, key.2.0);
+        let windows = part.choose(windows, lengths.floor, key.2.0);
         let each = LEAST_BEYOND.saturating_add(extra.div_ceil(windows.len().max(1) as u64));
         let play = |window: u64| {
             let records = part.counts.get(&window).map_or(0, |count| count.0);
