@@ -118,7 +118,7 @@ async fn errors_that_seldom_come_in_pairs_are_not_taken_for_lost() {
         |number: u64| ["red", "blue", "green", "grey", "pink"][(number % 5) as usize].repeat(1 + number as usize / 5);
     let errors = |second: u64| {
         let mut records = shop(second);
-        for number in (0..20).filter(|number| second % 10 == 0 || second == 5 + 10 * number) {
+        for number in (0..20).filter(|number| second.is_multiple_of(10) || second == 5 + 10 * number) {
             records.push(("paint", otlp::record(17, &format!("no {} left", word(number)))));
         }
         records
