@@ -3,7 +3,7 @@
 //! Purpose: keep a copy of what is asked for often, and wake those who wait for a change.
 //! Promises: a change made here is seen at once, one made by another process within [`POLL`], or at once with a cache; what
 //! is in force is what the store says, with or without a cache; while the store is away the last copy stays; each change
-//! wakes every waiter once.
+//! wakes every waiter once; those who ask at the same time share one look at the store.
 //! Never: writes.
 
 use std::collections::HashMap;
@@ -80,6 +80,13 @@ impl Tokens {
     }
 }
 
+/// One look at the store, which those who asked before it began share.
+#[derive(Debug)]
+struct Look {
+    number: u64,
+    outcome: Result<(), Arc<StoreError>>,
+}
+
 /// The copy.
 #[derive(Debug)]
 pub struct Mirror {
@@ -88,7 +95,10 @@ pub struct Mirror {
     view: ArcSwap<View>,
     tokens: ArcSwap<Tokens>,
     changed: watch::Sender<u64>,
-    refreshing: tokio::sync::Mutex<()>,
+    /// Looks begun; a look that begins after a question sees all that was stored before it.
+    begun: AtomicU64,
+    /// The last look that ended; held during a look.
+    looking: tokio::sync::Mutex<Look>,
     failures: AtomicU64,
 }
 
@@ -112,7 +122,8 @@ impl Mirror {
             view: ArcSwap::default(),
             tokens: ArcSwap::default(),
             changed: watch::channel(0).0,
-            refreshing: tokio::sync::Mutex::default(),
+            begun: AtomicU64::new(0),
+            looking: tokio::sync::Mutex::new(Look { number: 0, outcome: Ok(()) }),
             failures: AtomicU64::new(0),
         };
         mirror.refresh().await?;
@@ -140,21 +151,30 @@ impl Mirror {
         Revisions { policies: policies.unwrap_or(0), tokens: tokens.unwrap_or(0) }
     }
 
-    /// Looks at the store. Returns whether the policies in force have changed.
+    /// Looks at the store, or waits for a look of somebody else's that begins after this question: however many ask, the
+    /// store is asked by one at a time. Returns whether the policies in force have changed since.
     ///
     /// # Errors
     /// When the store does not answer; the copy stays as it is.
     pub async fn refresh(&self) -> Result<bool, StoreError> {
-        let has_changed = self.look().await?;
-        if let Some(cache) = &self.cache {
-            // After the look: by now the documents are where the others look for them.
-            cache.tell(self.revisions());
+        let (begun, serial) = (self.begun.load(Ordering::SeqCst), *self.changed.borrow());
+        let mut last = self.looking.lock().await;
+        if last.number <= begun {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            let outcome = self.look().await.map_err(Arc::new);
+            if let (Ok(()), Some(cache)) = (&outcome, &self.cache) {
+                // After the look: by now the documents are where the others look for them.
+                cache.tell(self.revisions());
+            }
+            *last = Look { number, outcome };
         }
-        Ok(has_changed)
+        match &last.outcome {
+            Ok(()) => Ok(*self.changed.borrow() != serial),
+            Err(error) => Err(StoreError::Shared(Arc::clone(error))),
+        }
     }
 
-    async fn look(&self) -> Result<bool, StoreError> {
-        let _one_at_a_time = self.refreshing.lock().await;
+    async fn look(&self) -> Result<(), StoreError> {
         let Revisions { policies, tokens } = self.store.revisions().await?;
         if self.tokens.load().revision != Some(tokens) {
             let by_id = self.store.tokens().await?.into_iter().map(|token| (token.id.clone(), token)).collect();
@@ -163,7 +183,7 @@ impl Mirror {
         let view = self.view.load();
         let expired = view.next_expiry.is_some_and(|at| at <= self.store.now());
         if view.revision == Some(policies) && !expired {
-            return Ok(false);
+            return Ok(());
         }
         // Read after the revision: should another change come between, the next look reads again.
         let new = View::new(self.active(&view.active).await?, offer_in(&self.store).await?, policies);
@@ -172,7 +192,7 @@ impl Mirror {
         if has_changed {
             self.changed.send_modify(|serial| *serial += 1);
         }
-        Ok(has_changed)
+        Ok(())
     }
 
     /// What is in force by the store, with documents from where they are nearest: here, in the cache, in the store.
@@ -254,6 +274,8 @@ async fn news(heard: &mut Option<watch::Receiver<Option<Revisions>>>) -> Option<
 
 impl MetricSource for Mirror {
     fn collect(&self, out: &mut dyn MetricSink) {
+        let help = "Times the store was asked for changes.";
+        out.counter("lipservice_store_looks", help, &[], self.begun.load(Ordering::Relaxed));
         let help = "Times the store did not answer when asked for changes.";
         out.counter("lipservice_store_failures", help, &[], self.failures.load(Ordering::Relaxed));
         let policies = self.view.load().active.iter().map(|entry| entry.version.policies).sum::<u64>();

@@ -7,6 +7,7 @@ mod described;
 mod faults;
 mod feed;
 mod fleet;
+mod mirror;
 mod replicas;
 mod shared;
 pub mod store;

@@ -3,6 +3,8 @@
 //! Promises: every error says whether asking again may help; no password shows in a message.
 //! Never: carries a statement or its values.
 
+use std::sync::Arc;
+
 use crate::units::SecretUrl;
 
 /// Why the store did not do as asked.
@@ -42,6 +44,9 @@ pub enum StoreError {
     /// It was changed meanwhile, or is there already.
     #[error("{0}")]
     Conflict(String),
+    /// What somebody was told who asked at the same time.
+    #[error(transparent)]
+    Shared(Arc<StoreError>),
     /// A row that this release cannot read.
     #[error("a row of the store cannot be read: {0}")]
     Row(String),
@@ -72,6 +77,7 @@ impl StoreError {
             StoreError::Conflict(_) => Fault::Conflict,
             StoreError::Open { .. } => Fault::Unavailable,
             StoreError::Database(error) => of_database(error),
+            StoreError::Shared(error) => error.fault(),
             StoreError::Url | StoreError::Migrate(_) | StoreError::Newer { .. } | StoreError::Row(_) => Fault::Broken,
         }
     }

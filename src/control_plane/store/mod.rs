@@ -58,6 +58,8 @@ use config::StoreConfig;
 
 /// How long a request may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection to a server was alive when it was given back: one that has lain so long is asked again before it is used.
+const TRUSTED: Duration = Duration::from_secs(1);
 /// Connections to SQLite: readers beside the one writer.
 const SQLITE_CONNECTIONS: u32 = 4;
 
@@ -124,10 +126,11 @@ impl Store {
             Engine::Sqlite => SQLITE_CONNECTIONS,
             Engine::Postgres => config.max_connections.max(2),
         };
-        let mut options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+        let options = AnyPoolOptions::new().max_connections(connections).acquire_timeout(ACQUIRE_TIMEOUT);
+        let mut options = options.test_before_acquire(false);
         if in_memory {
             // Each connection has a memory of its own: there is one, and it stays.
-            options = options.min_connections(1).idle_timeout(None).max_lifetime(None).test_before_acquire(false);
+            options = options.min_connections(1).idle_timeout(None).max_lifetime(None);
         }
         if engine == Engine::Sqlite {
             options = options.after_connect(|connection, _| {
@@ -139,6 +142,13 @@ impl Store {
             options = options.before_acquire(|connection, _| {
                 let is_free = !connection.is_in_transaction();
                 Box::pin(async move { Ok(is_free) })
+            });
+        }
+        if engine == Engine::Postgres {
+            options = options.before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for < TRUSTED { Ok(true) } else { connection.ping().await.map(|()| true) }
+                })
             });
         }
         let pool = options.connect(&url).await.map_err(|error| StoreError::open(&url, error))?;
