@@ -97,13 +97,13 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         None => (statistics_alone(&facts), None),
         Some(mut scorer) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let before = scorer.state().spend.clone();
             let worths = runtime.block_on(scorer.score(&facts));
-            let dollars = scorer.state().spend.dollars_since(&before);
-            if let Err(error) = runtime.block_on(args.book(dollars)) {
-                eprintln!(
+            let dollars = scorer.state().spend.unbooked_dollars;
+            match runtime.block_on(args.book(dollars)) {
+                Ok(()) => scorer.booked(dollars),
+                Err(error) => eprintln!(
                     "lipservice: what the model cost (${dollars:.6}) is not in the books of the store: {error:#}"
-                );
+                ),
             }
             (worths, Some(scorer.status()))
         }

@@ -189,6 +189,52 @@ fn earlier_answers_stay_when_the_model_dies() {
 }
 
 #[test]
+fn what_a_round_has_cost_outlives_a_process_that_dies_in_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("llm.json");
+    let (mut spent, mut asked) = (0.0, 0);
+    for _ in 0..3 {
+        let mut stage = Stage::new(&LlmConfig::default(), &[(openai(), minds::sensible())]);
+        stage.scorer.keep_in(file.clone());
+        let spend = stage.scorer.state().spend.clone();
+        assert_eq!((spend.dollars, spend.unbooked_dollars), (spent, spent));
+        stage.fakes[0].always(Fault::Hang);
+        // The process ends a second after the request left.
+        let time = stage.time.clone();
+        let patterns = shop();
+        let round = stage.scorer.score(&patterns);
+        time.run(async {
+            tokio::select! {
+                _ = round => panic!("nobody answered"),
+                () = time.sleep(Duration::from_secs(1)) => {}
+            }
+        });
+        asked += stage.fakes[0].asked().len();
+        spent = stage.scorer.state().spend.dollars;
+    }
+    assert_eq!(asked, 3);
+    assert!(spent > 0.0);
+    // The cap holds over all of them: not one more request fits under what they may have cost.
+    let mut capped = LlmConfig::default();
+    capped.limits.max_cost_per_day = spent;
+    let mut stage = Stage::new(&capped, &[(openai(), minds::sensible())]);
+    stage.scorer.keep_in(file.clone());
+    assert_eq!(origins(&stage.score(&shop())), ["capped"]);
+    assert!(stage.fakes[0].asked().is_empty());
+    // A round that ends leaves what requests took, not what they might have; and what is booked is not booked again.
+    let state = LlmState::load(&file).unwrap();
+    let mut stage = Stage::with(&LlmConfig::default(), &[(openai(), minds::sensible())], state);
+    stage.scorer.keep_in(file.clone());
+    assert_eq!(origins(&stage.score(&shop())), ["p0"]);
+    let spend = stage.scorer.state().spend.clone();
+    assert!(spend.unbooked_dollars > spent);
+    stage.scorer.booked(spend.unbooked_dollars);
+    let kept = LlmState::load(&file).unwrap().spend;
+    assert_eq!((kept.dollars, kept.unbooked_dollars), (spend.dollars, 0.0));
+    assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1, "the state file alone is left");
+}
+
+#[test]
 fn requests_that_are_too_much_are_halved() {
     let cut = |most: usize, fault: Fault| {
         let mut stage = Stage::new(&LlmConfig::default(), &[(openai(), minds::constant(8))]);

@@ -98,8 +98,6 @@ struct Memory {
     promised: Option<f64>,
     /// What had come in and been kept when it went into force.
     volume_then: (Tally, Tally),
-    /// What models cost and the store's books do not say yet.
-    unbooked_microdollars: f64,
 }
 
 /// The loop.

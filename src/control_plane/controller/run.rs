@@ -16,7 +16,7 @@ use crate::clock::UnixNanos;
 use crate::control_plane::bundle::bundle;
 use crate::control_plane::generator::candidates::Candidate;
 use crate::control_plane::generator::document::rule_id;
-use crate::control_plane::generator::llm::{WhyStatistics, Worth, WorthOrigin};
+use crate::control_plane::generator::llm::{Scorer, WhyStatistics, Worth, WorthOrigin};
 use crate::control_plane::generator::offline::{Draft, Flags, Order, Proposal};
 use crate::control_plane::replay::{ReplayError, Script};
 use crate::control_plane::store::{Actor, BookAccount, GENERATED, NewVersion, StoreError, Timestamp, VersionOrigin};
@@ -178,23 +178,19 @@ impl Controller {
             "by_statistics": status.by_statistics,
             "faults": status.faults,
         });
-        drop(scorer);
-        self.book(dollars).await;
+        self.book(&mut scorer).await;
         Scored { worths, detail }
     }
 
-    /// Writes what a model cost into the store's books. What the store does not take now goes with the next run's.
-    async fn book(&self, dollars: f64) {
-        let whole = {
-            let mut memory = self.memory.lock();
-            memory.unbooked_microdollars += 1e6 * dollars;
-            memory.unbooked_microdollars.floor()
-        };
+    /// Writes what a model cost into the store's books, also in a run that a crash ended. What the store does not take now
+    /// goes with the next run's.
+    async fn book(&self, scorer: &mut Scorer) {
+        let whole = (1e6 * scorer.state().spend.unbooked_dollars).floor();
         if whole < 1.0 {
             return;
         }
         match self.store.book(BookAccount::LlmMicrodollars, whole as u64).await {
-            Ok(()) => self.memory.lock().unbooked_microdollars -= whole,
+            Ok(()) => scorer.booked(whole / 1e6),
             Err(error) => tracing::warn!(%error, "what the language model cost is booked with the next run"),
         }
     }

@@ -24,7 +24,8 @@ pub struct LlmConfig {
     /// Directory with `system.j2` and `patterns.j2`, instead of the built-in prompts. Read at the start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts: Option<String>,
-    /// File that keeps answers and the day's spending over a restart. Without it both are kept in memory.
+    /// File that keeps answers and the day's spending over a restart. Without it both are kept in memory. What a request may
+    /// cost is written to a file beside it before the request leaves, so that caps hold over crashes too.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_file: Option<String>,
     /// What is blanked in texts before they leave. Values are masked in any case.

@@ -15,6 +15,7 @@ use std::time::Duration;
 use super::answer::{Vote, expected_tokens, read, schema};
 use super::config::LlmLimitsConfig;
 use super::context::{Line, batches};
+use super::journal::Journal;
 use super::prompt::Prompts;
 use super::provider::client::worst_case;
 use super::provider::transport::Timer;
@@ -80,6 +81,8 @@ pub struct Interview<'a> {
     pub metrics: &'a LlmMetrics,
     /// The day's spending.
     pub spend: &'a mut Spend,
+    /// Where spending is written down before it is.
+    pub(super) journal: &'a Journal,
     /// Requests left in the round.
     pub requests_left: &'a mut usize,
     /// Caps of the day.
@@ -167,15 +170,23 @@ impl Interview<'_> {
 
     async fn send(&mut self, question: &Question) -> Outcome {
         *self.requests_left -= 1;
+        let before = self.spend.clone();
+        let worst = worst_case(question);
+        self.spend.roll(self.timer.now());
+        self.spend.book(worst, self.provider.prices());
+        if let Err(error) = self.journal.write(self.spend) {
+            self.metrics.note(&format!("what a request may cost cannot be written down: {error}"));
+        }
         let left = Duration::from_nanos(self.deadline.saturating_sub(self.timer.now()));
         let outcome = tokio::select! {
             biased;
             outcome = self.provider.ask(question) => outcome,
             () = self.timer.sleep(left) => Outcome {
                 answer: Err(Fault::new(FaultKind::Timeout, "the round ended before the answer came")),
-                spent: worst_case(question),
+                spent: worst,
             },
         };
+        *self.spend = before;
         self.spend.roll(self.timer.now());
         self.spend.book(outcome.spent, self.provider.prices());
         self.metrics.tokens(outcome.spent, self.provider.prices().cost(outcome.spent));

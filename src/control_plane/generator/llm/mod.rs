@@ -14,6 +14,7 @@ pub mod config;
 pub mod context;
 pub mod facts;
 pub mod interview;
+mod journal;
 mod lexicon;
 pub mod prompt;
 pub mod provider;

@@ -18,6 +18,7 @@ use super::config::LlmConfig;
 use super::context::{Line, choose, is_suspicious, line};
 use super::facts::{Category, PatternFacts, WhyStatistics, Worth, WorthOrigin};
 use super::interview::{Interview, Stop, apart, in_batches};
+use super::journal::Journal;
 use super::prompt::Prompts;
 use super::provider::transport::Timer;
 use super::provider::{FaultKind, Provider};
@@ -55,6 +56,7 @@ pub struct Scorer {
     timer: Arc<dyn Timer>,
     state: LlmState,
     state_file: Option<PathBuf>,
+    journal: Journal,
     metrics: Arc<LlmMetrics>,
 }
 
@@ -76,12 +78,32 @@ impl Scorer {
             timer,
             state,
             state_file: None,
+            journal: Journal::default(),
         }
     }
 
-    /// Keeps the state in a file from now on.
+    /// Keeps the state in a file from now on, and goes on from what a process that died in a round had spent.
     pub fn keep_in(&mut self, file: PathBuf) {
+        self.journal = Journal::beside(&file);
+        if let Some(spend) = self.journal.read().filter(|spend| spend.day >= self.state.spend.day) {
+            self.state.spend = spend;
+        }
         self.state_file = Some(file);
+    }
+
+    /// The store's books have so many dollars of what was spent.
+    pub fn booked(&mut self, dollars: f64) {
+        let unbooked = &mut self.state.spend.unbooked_dollars;
+        *unbooked = (*unbooked - dollars).max(0.0);
+        self.save();
+    }
+
+    fn save(&self) {
+        let Some(file) = &self.state_file else { return };
+        match self.state.save(file) {
+            Ok(()) => self.journal.clear(),
+            Err(error) => self.metrics.note(&error.to_string()),
+        }
     }
 
     /// Answers and spending, for the store.
@@ -152,11 +174,8 @@ impl Scorer {
             self.worth(facts, if heard { None } else { Some(why(index)) })
         };
         let worths: Vec<Worth> = patterns.iter().enumerate().map(worth).collect();
-        let saved = self.state_file.as_ref().and_then(|file| self.state.save(file).err());
         self.metrics.end(&worths, asked.len(), &self.state.spend, votes.stop);
-        if let Some(error) = saved {
-            self.metrics.note(&error.to_string());
-        }
+        self.save();
         worths
     }
 
@@ -177,6 +196,7 @@ impl Scorer {
                 timer: &*self.timer,
                 metrics: &self.metrics,
                 spend: &mut self.state.spend,
+                journal: &self.journal,
                 requests_left: &mut requests_left,
                 caps,
                 deadline,

@@ -48,6 +48,8 @@ pub struct Spend {
     pub output_tokens: u64,
     /// US dollars.
     pub dollars: f64,
+    /// US dollars of this day and others that no books have yet.
+    pub unbooked_dollars: f64,
 }
 
 /// Limits of a day.
@@ -64,7 +66,7 @@ impl Spend {
     pub fn roll(&mut self, now: UnixNanos) {
         let day = now / DAY_NANOS;
         if day > self.day {
-            *self = Spend { day, ..Spend::default() };
+            *self = Spend { day, unbooked_dollars: self.unbooked_dollars, ..Spend::default() };
         }
     }
 
@@ -88,11 +90,12 @@ impl Spend {
         if self.day == before.day { used(self).saturating_sub(used(before)) } else { used(self) }
     }
 
-    /// Books what a request took.
+    /// Counts what a request took.
     pub fn book(&mut self, tokens: Tokens, prices: Prices) {
         self.input_tokens = self.input_tokens.saturating_add(tokens.input);
         self.output_tokens = self.output_tokens.saturating_add(tokens.output);
         self.dollars += prices.cost(tokens);
+        self.unbooked_dollars += prices.cost(tokens);
     }
 }
 
