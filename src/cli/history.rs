@@ -86,7 +86,7 @@ impl HistoryArgs {
     fn settings(&self, file: Option<&PathBuf>) -> anyhow::Result<ReadConfig> {
         let mut settings = match file {
             Some(path) => {
-                let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
+                let loaded = config::load_sections(path, &|name| std::env::var(name).ok());
                 loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config.posthog
             }
             None => ReadConfig::default(),

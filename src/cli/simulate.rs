@@ -128,7 +128,7 @@ impl ReplayArgs {
     /// When it has errors.
     pub fn loaded(&self) -> anyhow::Result<Option<Config>> {
         let Some(path) = &self.config else { return Ok(None) };
-        let loaded = config::load(std::slice::from_ref(path), &[], &|name| std::env::var(name).ok());
+        let loaded = config::load_sections(path, &|name| std::env::var(name).ok());
         Ok(Some(loaded.map_err(|errors| anyhow::anyhow!("{errors}"))?.config))
     }
 

@@ -103,8 +103,17 @@ fn typed<C: DeserializeOwned, T>(node: &Node, errors: &mut Vec<Problem>, wrap: f
     de::read(node, errors).map(wrap)
 }
 
+/// What a configuration is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// To run a gateway, or a control plane.
+    Run,
+    /// For some of its sections: no pipeline has to be there.
+    Sections,
+}
+
 /// Reads and checks everything. The configuration is `None` only when `errors` got at least one entry.
-pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<Warning>) {
+pub fn build(root: &Node, wanted: Use, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<Warning>) {
     let substituted = errors.len();
     for (key, node) in root.entries() {
         if !SECTIONS.contains(&key.as_str()) {
@@ -127,7 +136,7 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
     drop_echoes(errors, read);
     let service: Option<ServiceConfig> = match root.get("service") {
         Some(node) => de::read(node, errors),
-        None if root.get("role").is_some() => Some(ServiceConfig::default()),
+        None if root.get("role").is_some() || wanted == Use::Sections => Some(ServiceConfig::default()),
         None => {
             errors.push(Problem::new("service", "the section is missing", "add service.pipelines.logs"));
             None
@@ -139,8 +148,10 @@ pub fn build(root: &Node, errors: &mut Vec<Problem>) -> (Option<Config>, Vec<War
     let anomalies: AnomalyConfig = root.get("anomalies").and_then(|node| de::read(node, errors)).unwrap_or_default();
     check::anomalies(&anomalies, errors);
     drop_echoes(errors, read);
+    let needs_logs = wanted == Use::Run && control.role != Role::ControlPlane;
+    let used = BTreeSet::new();
     let mut linker =
-        Linker { components: &components, errors, control, anomalies, llm: scoring, reading, used: BTreeSet::new() };
+        Linker { components: &components, errors, control, needs_logs, anomalies, llm: scoring, reading, used };
     let config = linker.link(&service);
     let used = linker.used;
     let mut warnings = unused(&components, &used);
@@ -220,6 +231,8 @@ struct Linker<'a> {
     components: &'a Components,
     errors: &'a mut Vec<Problem>,
     control: ControlConfig,
+    /// Whether there has to be a pipeline for logs.
+    needs_logs: bool,
     anomalies: AnomalyConfig,
     llm: LlmConfig,
     reading: ReadConfig,
@@ -233,8 +246,7 @@ impl Linker<'_> {
         let extensions = self.references("service.extensions", &service.extensions, &components.extensions);
         let (logs, traces, metrics) = self.pipelines(service);
         let Some((logs_path, logs)) = logs else {
-            let is_alone = self.control.role == Role::ControlPlane;
-            return is_alone.then(|| self.without_records(service, extensions));
+            return (!self.needs_logs).then(|| self.without_records(service, extensions));
         };
 
         let receivers = self.references(&join(&logs_path, "receivers"), &logs.receivers, &components.receivers);
@@ -330,7 +342,7 @@ impl Linker<'_> {
             }
         }
         let [logs, traces, metrics] = found;
-        if logs.is_none() && self.control.role != Role::ControlPlane {
+        if logs.is_none() && self.needs_logs {
             let hint = "add logs: {receivers: [otlp], exporters: [posthog]}";
             self.error("service.pipelines.logs", "there is no logs pipeline", hint);
         }

@@ -41,6 +41,7 @@ use crate::data_plane::receiver::config::{BearerTokenAuthConfig, OtlpReceiverCon
 use crate::data_plane::sampler::config::SamplerConfig;
 use crate::telemetry::config::{HealthCheckConfig, MemoryLimiterConfig, TelemetryConfig};
 use crate::units::Period;
+use build::Use;
 use node::{MAX_FILE_BYTES, Node, Value};
 
 /// A substituted text of at least this length is hidden in the messages about other settings too; a shorter one (`eu`)
@@ -94,6 +95,18 @@ pub struct Loaded {
 /// # Errors
 /// Every problem found. A file that is not YAML hides what else is wrong in it.
 pub fn load(files: &[PathBuf], sets: &[String], env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+    load_for(Use::Run, files, sets, env)
+}
+
+/// Reads one file for some of its sections, for a command that runs no gateway: `posthog:` or `llm:` may stand alone in it.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_sections(file: &Path, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+    load_for(Use::Sections, &[file.to_owned()], &[], env)
+}
+
+fn load_for(wanted: Use, files: &[PathBuf], sets: &[String], env: Env<'_>) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
     let mut root = Node::new(Value::Map(Vec::new()), Place::default());
     if files.is_empty() {
@@ -111,7 +124,7 @@ pub fn load(files: &[PathBuf], sets: &[String], env: Env<'_>) -> Result<Loaded, 
             Err(problem) => errors.push(problem),
         }
     }
-    if errors.is_empty() { from_tree(root, env) } else { Err(ConfigErrors(errors)) }
+    if errors.is_empty() { from_tree(root, wanted, env) } else { Err(ConfigErrors(errors)) }
 }
 
 /// Checks a configuration given as one YAML text; `name` stands for the file in messages.
@@ -120,16 +133,16 @@ pub fn load(files: &[PathBuf], sets: &[String], env: Env<'_>) -> Result<Loaded, 
 /// As [`load`].
 pub fn load_text(text: &str, name: &str, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
     match parse_document(text, name) {
-        Ok(root) => from_tree(root, env),
+        Ok(root) => from_tree(root, Use::Run, env),
         Err(problem) => Err(ConfigErrors(vec![problem])),
     }
 }
 
-fn from_tree(mut root: Node, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
+fn from_tree(mut root: Node, wanted: Use, env: Env<'_>) -> Result<Loaded, ConfigErrors> {
     let mut errors = Vec::new();
     root.name_paths("");
     substitute::substitute(&mut root, env, &mut errors);
-    let (config, mut warnings) = build::build(&root, &mut errors);
+    let (config, mut warnings) = build::build(&root, wanted, &mut errors);
     let mut substitutions = Vec::new();
     root.substitutions(&mut substitutions);
     for problem in errors.iter_mut().chain(&mut warnings) {

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use lipservice::config::{load, load_text, render};
+use lipservice::config::{load, load_sections, load_text, render};
 use lipservice::data_plane::exporter::config::ExporterConfig;
 use lipservice::units::{ByteSize, Period};
 
@@ -109,6 +109,27 @@ fn files_that_cannot_be_read_are_all_named() {
     assert!(errors.0[1].to_string().starts_with(&format!("{}:2: not readable as YAML", bad.display())), "{errors}");
     assert!(errors.0[2].to_string().starts_with(&format!("{}: cannot read the file", binary.display())), "{errors}");
     assert_eq!(load(&[], &[], &env).unwrap_err().0[0].problem, "no configuration file given");
+}
+
+#[test]
+fn a_section_may_stand_alone_for_those_who_run_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lipservice.yaml");
+    let read = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        load_sections(&file, &env).map(|loaded| loaded.config)
+    };
+    let alone = "posthog: {project: 7, api_key: '${env:SECRET}'}";
+    assert_eq!(read(alone).unwrap().posthog.project, Some(7));
+    let with_sampler = "processors: {sampler: }\nservice: {pipelines: {}}\nposthog: {project: 7}";
+    assert_eq!(read(with_sampler).unwrap().posthog.project, Some(7));
+    assert_eq!(read(FULL).unwrap().logs_exporters.len(), 1);
+    // Mistakes in it are found all the same, and running needs the rest.
+    assert!(read("posthog: {project: x}").unwrap_err().to_string().contains("posthog.project"));
+    assert!(read("posthogg: {}").unwrap_err().to_string().contains("unknown section"));
+    read(alone).unwrap();
+    let to_run = load(std::slice::from_ref(&file), &[], &env).unwrap_err().to_string();
+    assert!(to_run.contains("service: the section is missing"), "{to_run}");
 }
 
 #[test]
