@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check miri fuzz bench
+.PHONY: help setup demo test check miri fuzz bench release
 
 FUZZ_SECONDS ?= 10
 
@@ -32,3 +32,6 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (10)
 
 bench: ## Run the benchmarks (docs/benchmarks.md has results)
 	@scripts/rust.sh cargo bench
+
+release: ## Build the gateway as it is to be run, by a profile of real requests: target/optimized/lipservice
+	@scripts/release.sh
