@@ -78,6 +78,31 @@ async fn keys_scopes_and_projects() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_file_may_be_renewed_while_the_client_lives() {
+    let posthog = posthog(day(10)).await;
+    posthog.read_side(|read| read.keys = vec![key("phx_old", &["logs:read"], &[])]);
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key");
+    std::fs::write(&file, "phx_old\n").unwrap();
+    let api_key_file = Some(file.display().to_string());
+    let config = ReadConfig { api_key: None, api_key_file, max_attempts: 1, ..config(&posthog) };
+    let client = Client::new(&config, Arc::new(SystemTimer)).unwrap();
+    let asks = async || client.logs(&LogsQuery::default()).await.map(drop).map_err(|fault| fault.kind);
+    assert_eq!(asks().await, Ok(()));
+    posthog.read_side(|read| read.keys = vec![key("phx_new", &["logs:read"], &[])]);
+    assert_eq!(asks().await, Err(FaultKind::Key));
+    std::fs::write(&file, "phx_new\n").unwrap();
+    assert_eq!(asks().await, Ok(()));
+    // A file that cannot be used for a moment, or any longer, leaves the last key in force.
+    for unusable in ["", "phc_token"] {
+        std::fs::write(&file, unusable).unwrap();
+        assert_eq!(asks().await, Ok(()), "{unusable:?}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(asks().await, Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hosts() {
     let posthog = posthog(Vec::new()).await;
     let base = config(&posthog);

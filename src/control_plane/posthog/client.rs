@@ -6,7 +6,7 @@
 //! Never: sends anything to be stored. All queries only read, so that repeating one is safe.
 
 use std::future::Future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -82,7 +82,7 @@ struct Shared {
     base: Url,
     base_text: String,
     project: String,
-    key: Secret,
+    key: Key,
     timeout: Duration,
     retry: RetryPolicy,
     budget: Mutex<Budget>,
@@ -137,7 +137,7 @@ impl Client {
             base_text: base.as_str().trim_end_matches('/').to_owned(),
             base,
             project: project.to_string(),
-            key: key(config)?,
+            key: Key::new(config)?,
             timeout: config.timeout.0,
             retry: RetryPolicy {
                 max_attempts: config.max_attempts.max(1),
@@ -268,7 +268,7 @@ impl Client {
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(["api", "projects", project]).extend(path);
         }
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.expose()))
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {}", key.current().expose()))
             .map_err(|_| setting("posthog.api_key holds characters that no header can carry"))?;
         bearer.set_sensitive(true);
         let mut request = http.request(method, url).timeout(*timeout).header(header::AUTHORIZATION, bearer);
@@ -330,16 +330,39 @@ fn base_url(host: &str) -> Result<Url, Fault> {
     }
 }
 
-fn key(config: &ReadConfig) -> Result<Secret, Fault> {
-    let key = match (&config.api_key, &config.api_key_file) {
-        (Some(key), _) => key.clone(),
-        (None, Some(path)) => read_key(Path::new(path))?,
-        (None, None) => {
-            let how = "posthog.api_key is missing: make a personal API key under Settings > Personal API keys in \
-                       PostHog and set POSTHOG_PERSONAL_API_KEY, or name a file in posthog.api_key_file";
-            return Err(setting(how));
+/// The personal API key. One in a file may be renewed while a gateway runs: it is read for each request, and one that cannot be
+/// used leaves the last one in force.
+struct Key {
+    file: Option<PathBuf>,
+    last: Mutex<Secret>,
+}
+
+impl Key {
+    fn new(config: &ReadConfig) -> Result<Key, Fault> {
+        let file = config.api_key_file.as_ref().filter(|_| config.api_key.is_none()).map(PathBuf::from);
+        let key = match (&config.api_key, &file) {
+            (Some(key), _) => checked(key)?,
+            (None, Some(path)) => checked(&read_key(path)?)?,
+            (None, None) => {
+                let how = "posthog.api_key is missing: make a personal API key under Settings > Personal API keys in \
+                           PostHog and set POSTHOG_PERSONAL_API_KEY, or name a file in posthog.api_key_file";
+                return Err(setting(how));
+            }
+        };
+        Ok(Key { file, last: Mutex::new(key) })
+    }
+
+    fn current(&self) -> Secret {
+        let renewed = self.file.as_ref().and_then(|path| checked(&read_key(path).ok()?).ok());
+        let mut last = self.last.lock();
+        if let Some(key) = renewed {
+            *last = key;
         }
-    };
+        last.clone()
+    }
+}
+
+fn checked(key: &Secret) -> Result<Secret, Fault> {
     let text = key.expose().trim();
     if text.is_empty() {
         return Err(setting("posthog.api_key is empty: set it to a personal API key (phx_...)"));

@@ -31,7 +31,7 @@ pub struct ReadConfig {
     /// Personal API key (`phx_…`) with the scopes `query:read` and `logs:read`, as `${env:NAME}`; not the project token.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key: Option<Secret>,
-    /// File with the personal API key.
+    /// File with the personal API key. It is read again for each request, so the key may be renewed there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub api_key_file: Option<String>,
     /// PEM file with authorities to trust instead of the system's.
