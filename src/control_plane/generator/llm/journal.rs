@@ -36,7 +36,7 @@ impl Journal {
         file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).ok()?;
         let spend: Spend = serde_json::from_slice(&bytes).ok()?;
         let is_sum = |dollars: f64| dollars.is_finite() && dollars >= 0.0;
-        (is_sum(spend.dollars) && is_sum(spend.unbooked_dollars)).then_some(spend)
+        (spend.day > 0 && is_sum(spend.dollars) && is_sum(spend.unbooked_dollars)).then_some(spend)
     }
 
     /// Replaces the file: written beside it, then moved.

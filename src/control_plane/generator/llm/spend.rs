@@ -128,7 +128,8 @@ mod tests {
         let next = Spend { day: spend.day + 1, dollars: 0.25, output_tokens: 3, ..Spend::default() };
         assert_eq!((next.dollars_since(&spend), next.tokens_since(&spend)), (0.25, 3), "another day");
         spend.roll(20_001 * DAY_NANOS);
-        assert_eq!(spend, Spend { day: 20_001, ..Spend::default() });
+        let unbooked_dollars = 0.004;
+        assert_eq!(spend, Spend { day: 20_001, unbooked_dollars, ..Spend::default() }, "books are not of a day");
         spend.book(Tokens { input: u64::MAX, output: u64::MAX }, PRICES);
         assert!(!spend.allows(request, Prices::default(), Caps { tokens: u64::MAX - 1, dollars: 0.0 }));
     }
