@@ -34,4 +34,4 @@ echo "Training: requests over loopback, about a minute" >&2
 CARGO_TARGET_DIR=target/profiled RUSTFLAGS="${RUSTFLAGS:-} -Cprofile-use=$PWD/$built/gateway.profdata -Cllvm-args=-pgo-warn-missing-function=0" \
     rust cargo build --release --locked --target "$host" --bin lipservice
 cp "target/profiled/$host/release/lipservice" "$built/lipservice"
-echo "$built/lipservice: $("$built/lipservice" --version), by a profile of $(grep -c ' requests, ' "$built/training.txt") kinds of traffic"
+echo "$built/lipservice: $("$built/lipservice" --version), by a profile of $(grep -c '^| [gH]' "$built/training.txt") kinds of traffic"
