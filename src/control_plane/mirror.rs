@@ -152,12 +152,12 @@ impl Mirror {
     }
 
     /// Looks at the store, or waits for a look of somebody else's that begins after this question: however many ask, the
-    /// store is asked by one at a time. Returns whether the policies in force have changed since.
+    /// store is asked by one at a time.
     ///
     /// # Errors
     /// When the store does not answer; the copy stays as it is.
-    pub async fn refresh(&self) -> Result<bool, StoreError> {
-        let (begun, serial) = (self.begun.load(Ordering::SeqCst), *self.changed.borrow());
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let begun = self.begun.load(Ordering::SeqCst);
         let mut last = self.looking.lock().await;
         if last.number <= begun {
             let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
@@ -169,7 +169,7 @@ impl Mirror {
             *last = Look { number, outcome };
         }
         match &last.outcome {
-            Ok(()) => Ok(*self.changed.borrow() != serial),
+            Ok(()) => Ok(()),
             Err(error) => Err(StoreError::Shared(Arc::clone(error))),
         }
     }

@@ -34,7 +34,7 @@ fn looks(mirror: &Mirror) -> u64 {
 
 /// Lets [`ASKERS`] ask while the table they ask for is locked, changes it so, and tells what they were answered and how often
 /// the store was asked.
-async fn asked_together(mirror: &Mirror, url: &str, change: &'static str) -> (Vec<Result<bool, StoreError>>, u64) {
+async fn asked_together(mirror: &Mirror, url: &str, change: &'static str) -> (Vec<Result<(), StoreError>>, u64) {
     let mut raw = sqlx::AnyConnection::connect(url).await.unwrap();
     let mut held = raw.begin().await.unwrap();
     sqlx::query("LOCK TABLE revisions IN ACCESS EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
@@ -56,7 +56,7 @@ async fn those_who_ask_together_share_a_look_and_its_failure() {
     let store = Store::open(&at(url.clone()), Clock::manual(START)).await.unwrap();
     let mirror = Mirror::new(store.clone()).await.unwrap();
     let (answers, asked) = asked_together(&mirror, &url, "SELECT 1").await;
-    assert!(answers.into_iter().all(|answer| matches!(answer, Ok(false))));
+    assert!(answers.into_iter().all(|answer| answer.is_ok()));
     // The first one's, and one that began after all the others had asked.
     assert_eq!(asked, 2);
 
@@ -66,7 +66,7 @@ async fn those_who_ask_together_share_a_look_and_its_failure() {
     // A failure is not remembered: whoever asks after it is told what is so then.
     let mut raw = sqlx::AnyConnection::connect(&url).await.unwrap();
     sqlx::raw_sql("ALTER TABLE hidden RENAME TO revisions").execute(&mut raw).await.unwrap();
-    assert!(!mirror.refresh().await.unwrap());
+    mirror.refresh().await.unwrap();
     store.close().await;
 }
 
@@ -81,7 +81,7 @@ async fn each_sees_what_it_stored() {
                     let (service, keep) = (format!("s{at}"), format!("{round}%"));
                     let (version, _) = store.create_version(&new_version(&service, &keep), &actor()).await.unwrap();
                     store.activate(&service, version.number, "", &actor()).await.unwrap();
-                    assert!(mirror.refresh().await.unwrap(), "{service}: a change was not told");
+                    mirror.refresh().await.unwrap();
                     let view = mirror.view();
                     let seen = view.active.iter().find(|entry| entry.version.service == service).unwrap();
                     assert_eq!(seen.version.number, version.number, "{service}");

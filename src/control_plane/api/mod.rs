@@ -181,18 +181,17 @@ impl Api {
         &self.events
     }
 
-    /// Tells everyone that other policies may be in force for a service.
+    /// Tells everyone that other policies are in force for a service. Whoever looked at the store first, the change is told once:
+    /// by who made it.
     async fn changed(&self, service: &str) {
-        match self.mirror.refresh().await {
-            Ok(true) => {
-                let view = self.mirror.view();
-                let active = view.active.iter().find(|entry| entry.version.service == service);
-                let number = active.map(|entry| entry.version.number);
-                self.events.publish(Event::Version { service: service.to_owned(), number });
-            }
-            Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "a change is stored, and is told as soon as the store answers"),
+        if let Err(error) = self.mirror.refresh().await {
+            tracing::warn!(%error, "a change is stored, and is in force as soon as the store answers");
+            return;
         }
+        let view = self.mirror.view();
+        let active = view.active.iter().find(|entry| entry.version.service == service);
+        let number = active.map(|entry| entry.version.number);
+        self.events.publish(Event::Version { service: service.to_owned(), number });
     }
 
     /// Everything in force here.

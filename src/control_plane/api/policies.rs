@@ -231,10 +231,9 @@ impl Api {
             parent: wanted.parent,
         };
         let (version, created) = self.store.create_version(&new, actor).await?;
-        if wanted.activate {
-            self.store.activate(&new.service, version.number, &new.reason, actor).await?;
+        if wanted.activate && self.store.activate(&new.service, version.number, &new.reason, actor).await? {
+            self.changed(&new.service).await;
         }
-        self.changed(&new.service).await;
         let active = self.store.active_number(&new.service).await? == Some(version.number);
         Ok(Written { version, created, active })
     }

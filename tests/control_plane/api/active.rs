@@ -1,5 +1,6 @@
 //! `GET /v1/policies/active`: tags, open polls, events.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use lipservice::clock::Clock;
@@ -134,5 +135,43 @@ async fn events_tell_of_versions_and_decisions() {
         .collect();
     assert_eq!(data[0], json!({ "event": "version", "service": "shop", "number": 1 }), "{text}");
     assert_eq!((&data[1]["event"], &data[1]["kept"]), (&json!("decisions"), &json!(2)), "{text}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_version_is_told_once_whoever_sees_it_first() {
+    const VERSIONS: u64 = 50;
+    let server = Server::start().await;
+    let mut events = server.http.get(server.url("/v1/events")).send().await.unwrap();
+    // Others look at the store all the time, and are often the first to see a change.
+    let mirror = Arc::clone(&server.mirror);
+    let looking = tokio::spawn(async move {
+        loop {
+            mirror.refresh().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    for number in 1..=VERSIONS {
+        put(&server, "service:shop", &format!("{number}%")).await;
+        // Stored, but not put in force: nothing to tell.
+        let stored = json!({ "document": document("100%") });
+        server.send("PUT", "/v1/policies/service:idle", &stored).await;
+    }
+    put(&server, "service:end", "1%").await;
+    looking.abort();
+    let mut text = String::new();
+    let read = async {
+        while !text.contains("\"end\"") {
+            text.push_str(std::str::from_utf8(&events.chunk().await.unwrap().unwrap()).unwrap());
+        }
+    };
+    tokio::time::timeout(PATIENCE, read).await.unwrap();
+    let told = text.lines().filter_map(|line| line.strip_prefix("data: "));
+    let told: Vec<Value> = told.map(|data| serde_json::from_str(data).unwrap()).collect();
+    let (last, told) = told.split_last().unwrap();
+    assert_eq!(last["service"], "end");
+    let expected: Vec<Value> =
+        (1..=VERSIONS).map(|number| json!({ "event": "version", "service": "shop", "number": number })).collect();
+    assert_eq!(told, expected);
     server.stop().await;
 }
