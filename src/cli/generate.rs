@@ -100,7 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             let worths = runtime.block_on(scorer.score(&facts));
             let dollars = scorer.state().spend.unbooked_dollars;
             match runtime.block_on(args.book(dollars)) {
-                Ok(()) => scorer.booked(dollars),
+                Ok(booked) => scorer.booked(booked),
                 Err(error) => eprintln!(
                     "lipservice: what the model cost (${dollars:.6}) is not in the books of the store: {error:#}"
                 ),
@@ -152,20 +152,21 @@ impl Args {
     }
 
     /// Adds what a model cost to the books that `lipservice cost` reads, where the configuration names a control plane of this
-    /// machine and its store is there. None is made for it.
-    async fn book(&self, dollars: f64) -> anyhow::Result<()> {
-        let Some(config) = self.replay.loaded()? else { return Ok(()) };
+    /// machine and its store is there. None is made for it. Returns what was added; the rest waits for whoever keeps books.
+    async fn book(&self, dollars: f64) -> anyhow::Result<f64> {
+        let Some(config) = self.replay.loaded()? else { return Ok(0.0) };
         let control = &config.control;
         let keeps_books = control.api.is_some() || control.role == Role::ControlPlane;
         let is_there = control.store.file().is_none_or(|file| Path::new(file).exists());
-        let microdollars = (1e6 * dollars).round();
+        let microdollars = (1e6 * dollars).floor();
         if !keeps_books || !is_there || microdollars < 1.0 {
-            return Ok(());
+            return Ok(0.0);
         }
         let store = Store::open(&control.store, Clock::System).await?;
         let booked = store.book(BookAccount::LlmMicrodollars, microdollars as u64).await;
         store.close().await;
-        Ok(booked?)
+        booked?;
+        Ok(microdollars / 1e6)
     }
 
     fn order(&self) -> anyhow::Result<Order> {

@@ -108,7 +108,7 @@ fn typed<C: DeserializeOwned, T>(node: &Node, errors: &mut Vec<Problem>, wrap: f
 pub enum Use {
     /// To run a gateway, or a control plane.
     Run,
-    /// For some of its sections: no pipeline has to be there.
+    /// For some of its sections: where no component is declared, no pipeline has to be there.
     Sections,
 }
 
@@ -134,9 +134,12 @@ pub fn build(root: &Node, wanted: Use, errors: &mut Vec<Problem>) -> (Option<Con
     llm::check(&scoring, root, errors);
     posthog::check(&reading, root, errors);
     drop_echoes(errors, read);
+    // Components without a pipeline are a mistake whatever the file is for: their settings would go unheard.
+    let is_part = wanted == Use::Sections
+        && ["receivers", "processors", "exporters"].iter().all(|section| root.get(section).is_none());
     let service: Option<ServiceConfig> = match root.get("service") {
         Some(node) => de::read(node, errors),
-        None if root.get("role").is_some() || wanted == Use::Sections => Some(ServiceConfig::default()),
+        None if root.get("role").is_some() || is_part => Some(ServiceConfig::default()),
         None => {
             errors.push(Problem::new("service", "the section is missing", "add service.pipelines.logs"));
             None
@@ -148,7 +151,7 @@ pub fn build(root: &Node, wanted: Use, errors: &mut Vec<Problem>) -> (Option<Con
     let anomalies: AnomalyConfig = root.get("anomalies").and_then(|node| de::read(node, errors)).unwrap_or_default();
     check::anomalies(&anomalies, errors);
     drop_echoes(errors, read);
-    let needs_logs = wanted == Use::Run && control.role != Role::ControlPlane;
+    let needs_logs = !is_part && control.role != Role::ControlPlane;
     let used = BTreeSet::new();
     let mut linker =
         Linker { components: &components, errors, control, needs_logs, anomalies, llm: scoring, reading, used };

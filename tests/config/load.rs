@@ -121,8 +121,11 @@ fn a_section_may_stand_alone_for_those_who_run_nothing() {
     };
     let alone = "posthog: {project: 7, api_key: '${env:SECRET}'}";
     assert_eq!(read(alone).unwrap().posthog.project, Some(7));
-    let with_sampler = "processors: {sampler: }\nservice: {pipelines: {}}\nposthog: {project: 7}";
-    assert_eq!(read(with_sampler).unwrap().posthog.project, Some(7));
+    // A sampler that no pipeline names would go unheard.
+    let unused = "processors: {sampler: }\nposthog: {project: 7}";
+    assert!(read(unused).unwrap_err().to_string().contains("service: the section is missing"));
+    let empty = "processors: {sampler: }\nservice: {pipelines: {}}";
+    assert!(read(empty).unwrap_err().to_string().contains("there is no logs pipeline"));
     assert_eq!(read(FULL).unwrap().logs_exporters.len(), 1);
     // Mistakes in it are found all the same, and running needs the rest.
     assert!(read("posthog: {project: x}").unwrap_err().to_string().contains("posthog.project"));

@@ -279,7 +279,7 @@ pub const GROUPS: &[Group] = &[
     // Knows PostHog and OTLP. Of the data plane it reads how requests are written and times are read.
     Group {
         module: "control_plane::posthog",
-        may_name: &["control_plane::insights", "data_plane::policy", "data_plane::view", "clock", "units"],
+        may_name: &["control_plane::insights", "data_plane::policy", "data_plane::view", "reread", "clock", "units"],
     },
     // Knows no store, no solver and no window but the names of severities: patterns come in as plain data.
     Group {

@@ -6,7 +6,6 @@
 //! Never: sends anything to be stored. All queries only read, so that repeating one is safe.
 
 use std::future::Future;
-use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,12 +24,14 @@ use super::hogql::Refresh;
 use super::query::{LogsPage, LogsQuery};
 use super::retry::RetryPolicy;
 use crate::clock::{Clock, UnixNanos};
+use crate::reread::{self, Reread};
 use crate::units::Secret;
 
 const MAX_ANSWER_BYTES: usize = 128 << 20;
 /// As much as is read of an answer that is not a success.
 const MAX_REFUSAL_BYTES: usize = 64 << 10;
-const MAX_KEY_BYTES: u64 = 8 << 10;
+/// So long a key's file is not looked at again: every request looks.
+const KEY_INTERVAL: Duration = Duration::from_nanos(1);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two looks at a query under way.
 const POLL: Duration = Duration::from_secs(1);
@@ -82,7 +83,7 @@ struct Shared {
     base: Url,
     base_text: String,
     project: String,
-    key: Key,
+    key: Reread<Secret>,
     timeout: Duration,
     retry: RetryPolicy,
     budget: Mutex<Budget>,
@@ -137,7 +138,7 @@ impl Client {
             base_text: base.as_str().trim_end_matches('/').to_owned(),
             base,
             project: project.to_string(),
-            key: Key::new(config)?,
+            key: key(config)?,
             timeout: config.timeout.0,
             retry: RetryPolicy {
                 max_attempts: config.max_attempts.max(1),
@@ -330,36 +331,20 @@ fn base_url(host: &str) -> Result<Url, Fault> {
     }
 }
 
-/// The personal API key. One in a file may be renewed while a gateway runs: it is read for each request, and one that cannot be
-/// used leaves the last one in force.
-struct Key {
-    file: Option<PathBuf>,
-    last: Mutex<Secret>,
-}
-
-impl Key {
-    fn new(config: &ReadConfig) -> Result<Key, Fault> {
-        let file = config.api_key_file.as_ref().filter(|_| config.api_key.is_none()).map(PathBuf::from);
-        let key = match (&config.api_key, &file) {
-            (Some(key), _) => checked(key)?,
-            (None, Some(path)) => checked(&read_key(path)?)?,
-            (None, None) => {
-                let how = "posthog.api_key is missing: make a personal API key under Settings > Personal API keys in \
-                           PostHog and set POSTHOG_PERSONAL_API_KEY, or name a file in posthog.api_key_file";
-                return Err(setting(how));
-            }
-        };
-        Ok(Key { file, last: Mutex::new(key) })
-    }
-
-    fn current(&self) -> Secret {
-        let renewed = self.file.as_ref().and_then(|path| checked(&read_key(path).ok()?).ok());
-        let mut last = self.last.lock();
-        if let Some(key) = renewed {
-            *last = key;
+/// The personal API key. One in a file may be renewed while a gateway runs.
+fn key(config: &ReadConfig) -> Result<Reread<Secret>, Fault> {
+    let (given, file) = (config.api_key.clone(), config.api_key_file.clone().filter(|_| config.api_key.is_none()));
+    let paths = file.clone().into_iter().collect();
+    let make = move || match (&given, &file) {
+        (Some(key), _) => checked(key),
+        (None, Some(path)) => checked(&read_key(path)?),
+        (None, None) => {
+            let how = "posthog.api_key is missing: make a personal API key under Settings > Personal API keys in \
+                       PostHog and set POSTHOG_PERSONAL_API_KEY, or name a file in posthog.api_key_file";
+            Err(setting(how))
         }
-        last.clone()
-    }
+    };
+    Reread::new("posthog.api_key_file", paths, KEY_INTERVAL, &Clock::System, make)
 }
 
 fn checked(key: &Secret) -> Result<Secret, Fault> {
@@ -376,12 +361,10 @@ fn checked(key: &Secret) -> Result<Secret, Fault> {
 }
 
 /// A key from a file: its first line.
-fn read_key(path: &Path) -> Result<Secret, Fault> {
-    use std::io::Read as _;
-    let fault = |why: String| setting(format!("posthog.api_key_file: {}: {why}", path.display()));
-    let mut text = String::new();
-    let file = std::fs::File::open(path).map_err(|error| fault(error.to_string()))?;
-    file.take(MAX_KEY_BYTES).read_to_string(&mut text).map_err(|error| fault(error.to_string()))?;
+fn read_key(path: &str) -> Result<Secret, Fault> {
+    let fault = |why: String| setting(format!("posthog.api_key_file: {path}: {why}"));
+    let bytes = reread::read(path).map_err(|error| fault(error.to_string()))?;
+    let text = String::from_utf8(bytes).map_err(|_| fault("not text".to_owned()))?;
     Ok(Secret::new(text.lines().next().unwrap_or_default().trim()))
 }
 

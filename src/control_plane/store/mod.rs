@@ -58,7 +58,7 @@ use config::StoreConfig;
 
 /// How long a request may wait for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-/// A connection to a server was alive when it was given back: one that has lain so long is asked again before it is used.
+/// A connection to a server is pinged when it is given back; one that was idle for so long since is pinged again before use.
 const TRUSTED: Duration = Duration::from_secs(1);
 /// Connections to SQLite: readers beside the one writer.
 const SQLITE_CONNECTIONS: u32 = 4;

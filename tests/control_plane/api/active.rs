@@ -143,7 +143,7 @@ async fn each_version_is_told_once_whoever_sees_it_first() {
     const VERSIONS: u64 = 50;
     let server = Server::start().await;
     let mut events = server.http.get(server.url("/v1/events")).send().await.unwrap();
-    // Others look at the store all the time, and are often the first to see a change.
+    // Others look at the store all the time, and may be the first to see a change.
     let mirror = Arc::clone(&server.mirror);
     let looking = tokio::spawn(async move {
         loop {
