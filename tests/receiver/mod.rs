@@ -2,6 +2,7 @@
 
 mod access;
 mod bad_input;
+mod direct;
 mod gone;
 mod grpc;
 mod http;

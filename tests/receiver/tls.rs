@@ -53,6 +53,10 @@ pub fn with_tls(dir: &Path, pki: &Pki, demand_client: bool) -> OtlpReceiverConfi
 }
 
 pub fn http_client(pki: &Pki, identity: bool) -> reqwest::Client {
+    http_client_builder(pki, identity).build().unwrap()
+}
+
+pub fn http_client_builder(pki: &Pki, identity: bool) -> reqwest::ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ca = reqwest::Certificate::from_pem(pki.ca.as_bytes()).unwrap();
     let mut builder = reqwest::Client::builder().no_proxy().tls_certs_only([ca]);
@@ -60,7 +64,7 @@ pub fn http_client(pki: &Pki, identity: bool) -> reqwest::Client {
         let pem = format!("{}{}", pki.client.0, pki.client.1);
         builder = builder.identity(reqwest::Identity::from_pem(pem.as_bytes()).unwrap());
     }
-    builder.build().unwrap()
+    builder
 }
 
 pub async fn over_http(running: &Running, client: &reqwest::Client) -> Result<u16, reqwest::Error> {

@@ -24,6 +24,11 @@ impl Answer {
     pub(super) fn with_trailers(data: Bytes, trailers: HeaderMap) -> Self {
         Answer { data: Some(data), trailers: Some(trailers) }
     }
+
+    /// The data alone.
+    pub(super) fn into_data(self) -> Bytes {
+        self.data.unwrap_or_default()
+    }
 }
 
 impl From<Bytes> for Answer {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use super::Refusal;
 use super::buffer::{Buffer, BufferPool, InFlight, Reservation};
@@ -29,9 +29,9 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// A body that is to come within `timeout`.
-    pub(super) fn new(body: Incoming, timeout: Duration) -> Self {
-        Reader { body, deadline: Box::pin(tokio::time::sleep(timeout)), timeout, started: false }
+    /// A body that is to come by `deadline`, which is that of `timeout`.
+    pub(super) fn new(body: Incoming, deadline: Instant, timeout: Duration) -> Self {
+        Reader { body, deadline: Box::pin(tokio::time::sleep_until(deadline)), timeout, started: false }
     }
 
     /// The next piece; `None` at the end.

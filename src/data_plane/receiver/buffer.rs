@@ -103,14 +103,30 @@ impl Buffer {
     /// that double. Memory nobody wrote to is not resident, so a sender that claims much and sends little costs addresses.
     pub(super) fn extend(&mut self, data: &[u8], expected: usize) {
         let end = self.used + data.len();
-        if self.bytes.capacity() < end {
-            let steps = if expected <= EAGER_BYTES { expected } else { expected.min(2 * self.bytes.capacity()) };
-            self.bytes.reserve_exact(size_class(end.max(steps)) - self.bytes.len());
-        }
+        self.reserve(end, expected);
         let reused = data.len().min(self.bytes.len() - self.used);
         self.bytes[self.used..self.used + reused].copy_from_slice(&data[..reused]);
         self.bytes.extend_from_slice(&data[reused..]);
         self.used = end;
+    }
+
+    /// Memory behind this body, for some of what it lacks to `expected` bytes in all; [`Buffer::advance`] makes it part of it.
+    /// A buffer used again has room for all; a fresh one is cleared as it fills, and so costs no more than was sent, twice.
+    pub(super) fn room(&mut self, expected: usize) -> &mut [u8] {
+        if self.used == self.bytes.len() {
+            let end = expected.min(2 * self.used.max(SMALL_BYTES));
+            self.reserve(end, expected);
+            self.bytes.resize(end, 0);
+        }
+        let end = self.bytes.len().min(expected);
+        &mut self.bytes[self.used..end]
+    }
+
+    fn reserve(&mut self, end: usize, expected: usize) {
+        if self.bytes.capacity() < end {
+            let steps = if expected <= EAGER_BYTES { expected } else { expected.min(2 * self.bytes.capacity()) };
+            self.bytes.reserve_exact(size_class(end.max(steps)) - self.bytes.len());
+        }
     }
 
     /// The body, shared from now on; its memory returns to the pool with the last share.

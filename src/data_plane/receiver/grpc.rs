@@ -40,7 +40,7 @@ pub(super) async fn answer(connection: Arc<Connection>, request: Request<Incomin
     }
     let (head, body) = request.into_parts();
     let signal = signal_of(head.uri.path());
-    let mut reader = Reader::new(body, connection.port.read_timeout);
+    let mut reader = Reader::new(body, connection.body_deadline(), connection.port.read_timeout);
     let served = call(&connection, &head, signal, &mut reader).await;
     connection.port.stats.request(signal, served.as_ref().map_or_else(Fault::outcome, |()| Outcome::Ok));
     match served {

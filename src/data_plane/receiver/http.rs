@@ -12,21 +12,23 @@ use http::header::{
     ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderMap, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body as _, Incoming};
 
 use super::answer::Answer;
 use super::auth::{query_value, scheme};
 use super::body::{Assembly, Reader};
+use super::buffer::{Reservation, Slot};
 use super::cors::Cors;
 use super::inflate::{ACCEPTED_ENCODINGS, Encoding};
-use super::intake::{Connection, Taken};
+use super::intake::{Connection, Port, Taken};
 use super::status::{Fault, Outcome};
 use super::{Refusal, Signal};
 
 /// In which format a request came and is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
+pub(super) enum Format {
     Protobuf,
     Json,
     /// Not known: answers are text.
@@ -46,31 +48,23 @@ pub(super) async fn answer(connection: Arc<Connection>, request: Request<Incomin
     }
     let signal = signal_of(head.uri.path());
     let declared = body.size_hint().exact();
-    let mut reader = Reader::new(body, connection.port.read_timeout);
+    let mut reader = Reader::new(body, connection.body_deadline(), connection.port.read_timeout);
     let mut format = format_of(&head.headers);
     let served = serve(&connection, &head, signal, declared, &mut reader, &mut format).await;
-    connection.port.stats.request(signal, served.as_ref().map_or_else(Fault::outcome, |()| Outcome::Ok));
-    let mut answer = match served {
-        Ok(()) => success(format),
-        Err(fault) => {
-            let waits_for_continue = head.headers.contains_key(EXPECT);
-            tokio::spawn(async move {
-                reader.discard(waits_for_continue).await;
-                drop(running);
-            });
-            let tokens = connection.port.tokens.as_ref().map(|door| door.current());
-            failure(&fault, format, scheme(tokens.as_deref()))
-        }
-    };
-    if let Some(cors) = cors {
-        cors.mark(&head.headers, answer.headers_mut());
+    let answer = reply(&connection.port, &head.headers, signal, format, &served);
+    if served.is_err() {
+        let waits_for_continue = head.headers.contains_key(EXPECT);
+        tokio::spawn(async move {
+            reader.discard(waits_for_continue).await;
+            drop(running);
+        });
     }
     answer
 }
 
 async fn serve(
     connection: &Arc<Connection>,
-    head: &http::request::Parts,
+    head: &Parts,
     signal: Option<Signal>,
     declared: Option<u64>,
     reader: &mut Reader,
@@ -82,18 +76,8 @@ async fn serve(
         *format = Format::Unknown;
         return Err(Fault::Method(format!("{} is not served here; send OTLP with POST", head.method)));
     }
-    let slot = port.slots.try_take();
     let prepared = async {
-        let token = connection.admit(&head.headers, head.uri.query())?;
-        slot.as_ref().ok_or_else(|| port.slots.busy())?;
-        if *format == Format::Unknown && head.headers.contains_key(CONTENT_TYPE) {
-            return Err(unknown_type(&head.headers));
-        }
-        let encoding = encoding_of(&head.headers, head.uri.query())?;
-        if declared.is_some_and(|size| size > port.limit.bytes as u64) {
-            return Err(port.limit.exceeded("as sent").into());
-        }
-        port.in_flight.check(declared.unwrap_or(0))?;
+        let admitted = Admitted::of(connection, head, declared)?;
         let mut assembly = Assembly::new(&port.pool, &port.in_flight);
         let expected = declared.and_then(|size| usize::try_from(size).ok());
         while let Some(data) = reader.next().await? {
@@ -103,17 +87,88 @@ async fn serve(
             assembly.push(data, expected.unwrap_or(port.limit.bytes))?;
         }
         let (body, held) = assembly.finish();
-        if *format == Format::Unknown {
-            let is_json = encoding == Encoding::Identity && body.trim_ascii_start().first() == Some(&b'{');
-            *format = if is_json { Format::Json } else { Format::Protobuf };
-        }
-        Ok(Taken { signal, encoding, is_json: *format == Format::Json, token, body, held })
+        Ok::<_, Fault>(admitted.take(signal, body, held))
     };
-    let taken = prepared.await.inspect_err(|_| connection.consumer.refused(signal, port.transport))?;
-    connection.deliver(taken, None).await
+    let whole = prepared.await.inspect_err(|_| connection.consumer.refused(signal, port.transport))?;
+    *format = whole.format;
+    let _slot = whole.slot;
+    connection.deliver(whole.body, None).await
 }
 
-fn signal_of(path: &str) -> Option<Signal> {
+/// A request whose head is in order, and the place it holds among those that are served.
+pub(super) struct Admitted {
+    format: Format,
+    encoding: Encoding,
+    token: Option<Arc<str>>,
+    slot: Slot,
+}
+
+/// A request with its body.
+pub(super) struct Whole {
+    pub(super) format: Format,
+    pub(super) body: Taken,
+    /// To be held until the request is answered.
+    pub(super) slot: Slot,
+}
+
+impl Admitted {
+    /// Lets a request in by its head; `declared` is its Content-Length. Counts and tells nothing, so it may be asked again.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that there is no place.
+    pub(super) fn of(connection: &Connection, head: &Parts, declared: Option<u64>) -> Result<Self, Fault> {
+        let port = &connection.port;
+        let format = format_of(&head.headers);
+        let slot = port.slots.try_take();
+        let token = connection.admit(&head.headers, head.uri.query())?;
+        let slot = slot.ok_or_else(|| port.slots.busy())?;
+        if format == Format::Unknown && head.headers.contains_key(CONTENT_TYPE) {
+            return Err(unknown_type(&head.headers));
+        }
+        let encoding = encoding_of(&head.headers, head.uri.query())?;
+        if declared.is_some_and(|size| size > port.limit.bytes as u64) {
+            return Err(port.limit.exceeded("as sent").into());
+        }
+        port.in_flight.check(declared.unwrap_or(0))?;
+        Ok(Admitted { format, encoding, token, slot })
+    }
+
+    /// With its body, which says the format where the head did not.
+    pub(super) fn take(self, signal: Signal, body: Bytes, held: Reservation) -> Whole {
+        let Admitted { mut format, encoding, token, slot } = self;
+        if format == Format::Unknown {
+            let is_json = encoding == Encoding::Identity && body.trim_ascii_start().first() == Some(&b'{');
+            format = if is_json { Format::Json } else { Format::Protobuf };
+        }
+        let body = Taken { signal, encoding, is_json: format == Format::Json, token, body, held };
+        Whole { format, body, slot }
+    }
+}
+
+/// Counts a request that was served and makes the answer to it.
+pub(super) fn reply(
+    port: &Port,
+    headers: &HeaderMap,
+    signal: Option<Signal>,
+    format: Format,
+    served: &Result<(), Fault>,
+) -> Response<Answer> {
+    port.stats.request(signal, served.as_ref().map_or_else(Fault::outcome, |()| Outcome::Ok));
+    let mut answer = match served {
+        Ok(()) => success(format),
+        Err(fault) => {
+            let tokens = port.tokens.as_ref().map(|door| door.current());
+            failure(fault, format, scheme(tokens.as_deref()))
+        }
+    };
+    if let Some(cors) = &port.cors {
+        cors.mark(headers, answer.headers_mut());
+    }
+    answer
+}
+
+/// The signal that a path stands for.
+pub(super) fn signal_of(path: &str) -> Option<Signal> {
     match path.strip_prefix("/i").unwrap_or(path).trim_end_matches('/') {
         "/v1/logs" => Some(Signal::Logs),
         "/v1/traces" => Some(Signal::Traces),

@@ -22,6 +22,7 @@ use super::inflate::{Encoding, Limit, inflate, size_hint};
 use super::stats::{PortStats, add};
 use super::status::Fault;
 use super::{Consumer, Received, Refusal, Reply, Signal, Transport};
+use crate::clock::Clock;
 use crate::data_plane::view::json;
 
 /// Bodies that come to more than this (tens of milliseconds of work) leave the connection's thread to others meanwhile.
@@ -39,6 +40,7 @@ pub(super) struct Port {
     pub(super) stats: Arc<PortStats>,
     pub(super) read_timeout: Duration,
     pub(super) idle_timeout: Duration,
+    pub(super) clock: Clock,
 }
 
 /// One connection.
@@ -50,6 +52,8 @@ pub(super) struct Connection {
     token: TokenCell,
     running: AtomicUsize,
     quiet_since: Mutex<Instant>,
+    /// Of a body that was begun to be read elsewhere.
+    body_deadline: Mutex<Option<Instant>>,
 }
 
 /// A request that runs on a connection; ends when dropped.
@@ -83,6 +87,7 @@ impl Connection {
             token: TokenCell::default(),
             running: AtomicUsize::new(0),
             quiet_since: Mutex::new(Instant::now()),
+            body_deadline: Mutex::default(),
         })
     }
 
@@ -95,6 +100,16 @@ impl Connection {
     /// Since when no request has been running; `None` while one is.
     pub(super) fn quiet_since(&self) -> Option<Instant> {
         (self.running.load(Ordering::Acquire) == 0).then(|| *self.quiet_since.lock())
+    }
+
+    /// By when the body that begins now must have come.
+    pub(super) fn body_deadline(&self) -> Instant {
+        self.body_deadline.lock().take().unwrap_or_else(|| Instant::now() + self.port.read_timeout)
+    }
+
+    /// The same for the next one that begins, part of which has been read before.
+    pub(super) fn set_body_deadline(&self, deadline: Instant) {
+        *self.body_deadline.lock() = Some(deadline);
     }
 
     /// Lets a request in by its tokens; returns the one to pass on.

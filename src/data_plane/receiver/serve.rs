@@ -30,7 +30,7 @@ use super::stats::{PortStats, ReceiverStats, add};
 use super::tls::{ServerTls, server_tls};
 use super::wire::{Counted, Wire};
 use super::workers::Workers;
-use super::{Consumer, ReceiverError, Transport, grpc, http};
+use super::{Consumer, ReceiverError, Transport, direct, grpc, http};
 use crate::clock::Clock;
 use crate::reread::Renewable;
 use crate::shutdown::Shutdown;
@@ -169,6 +169,7 @@ impl Shared {
             stats: Arc::clone(self.stats.port(kind.transport)),
             read_timeout: self.read_timeout,
             idle_timeout: self.idle_timeout,
+            clock: self.clock.clone(),
         };
         let max_streams = u32::try_from(common.max_requests).unwrap_or(u32::MAX).max(1);
         Ok(Listener { socket, address, tls, port: Arc::new(port), http: Arc::new(builder(max_streams)) })
@@ -383,11 +384,51 @@ async fn connection(stream: TcpStream, served: &Served, open: &Open) {
         }
     };
     let state = Connection::new(Arc::clone(&served.port), Arc::clone(&serving.consumer), serving.main.clone());
-    requests(wire, served, serving, &state).await;
+    let wire = match served.port.transport {
+        Transport::Grpc => Some(wire.into()),
+        Transport::Http => plain_requests(wire, served, serving, &state).await,
+    };
+    if let Some(wire) = wire {
+        requests(wire, served, serving, &state).await;
+    }
+}
+
+/// Serves a connection's plain requests until it ends, is idle for too long, or is left to hyper.
+async fn plain_requests(
+    wire: Wire,
+    served: &Served,
+    serving: &Serving,
+    state: &Arc<Connection>,
+) -> Option<direct::Left> {
+    tokio::select! {
+        biased;
+        left = direct::requests(wire, state, &serving.shutdown) => {
+            add(&served.port.stats.connections_general, u64::from(left.is_some()));
+            left
+        }
+        () = quiet(state, Instant::now(), served.port.idle_timeout) => None,
+        () = serving.cut.cancelled() => {
+            add(&served.port.stats.connections_cut, 1);
+            None
+        }
+    }
+}
+
+/// Resolves once no request has been running for this long, `from` then on.
+async fn quiet(state: &Connection, from: Instant, patience: Duration) {
+    let mut wake = from + patience;
+    loop {
+        tokio::time::sleep_until(wake).await;
+        wake = match state.quiet_since() {
+            Some(since) if since.elapsed() >= patience => return,
+            Some(since) => since + patience,
+            None => Instant::now() + patience,
+        };
+    }
 }
 
 /// Runs hyper on a connection until it ends, is idle for too long, or has to go.
-async fn requests(wire: Wire, served: &Served, serving: &Serving, state: &Arc<Connection>) {
+async fn requests(wire: direct::Left, served: &Served, serving: &Serving, state: &Arc<Connection>) {
     let transport = served.port.transport;
     let service = service_fn(|request| {
         let state = Arc::clone(state);
@@ -401,9 +442,9 @@ async fn requests(wire: Wire, served: &Served, serving: &Serving, state: &Arc<Co
     let running = served.http.serve_connection(TokioIo::new(wire), service);
     tokio::pin!(running);
     let idle_timeout = served.port.idle_timeout;
-    let farewell = FAREWELL_TIME.min(idle_timeout);
-    let watch = tokio::time::sleep(idle_timeout);
-    tokio::pin!(watch);
+    // A head that came here in pieces has begun before.
+    let idle = quiet(state, state.quiet_since().unwrap_or_else(Instant::now), idle_timeout);
+    tokio::pin!(idle);
     let mut leaving = false;
     loop {
         tokio::select! {
@@ -414,25 +455,16 @@ async fn requests(wire: Wire, served: &Served, serving: &Serving, state: &Arc<Co
                 }
                 return;
             }
-            () = serving.shutdown.triggered(), if !leaving => {
-                leaving = true;
-                running.as_mut().graceful_shutdown();
-                watch.as_mut().reset(Instant::now() + farewell);
-            }
-            () = &mut watch => {
-                let patience = if leaving { farewell } else { idle_timeout };
-                match state.quiet_since() {
-                    Some(since) if since.elapsed() >= patience && leaving => return,
-                    Some(since) if since.elapsed() >= patience => {
-                        leaving = true;
-                        running.as_mut().graceful_shutdown();
-                        watch.as_mut().reset(Instant::now() + farewell);
-                    }
-                    Some(since) => watch.as_mut().reset(since + patience),
-                    None => watch.as_mut().reset(Instant::now() + patience),
+            () = serving.shutdown.triggered(), if !leaving => {}
+            () = &mut idle => {
+                if leaving {
+                    return;
                 }
             }
             () = serving.cut.cancelled() => return add(&served.port.stats.connections_cut, 1),
         }
+        leaving = true;
+        running.as_mut().graceful_shutdown();
+        idle.set(quiet(state, Instant::now(), FAREWELL_TIME.min(idle_timeout)));
     }
 }

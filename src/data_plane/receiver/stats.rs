@@ -31,6 +31,8 @@ pub(super) struct PortStats {
     pub(super) connections: AtomicUsize,
     pub(super) connections_total: AtomicU64,
     pub(super) connections_refused: AtomicU64,
+    /// HTTP connections that did not stay on the short way.
+    pub(super) connections_general: AtomicU64,
     pub(super) handshakes_failed: AtomicU64,
     pub(super) auth_failures: AtomicU64,
     /// Connections that the end of a drain cut.
@@ -135,6 +137,11 @@ impl ReceiverStats {
                 "lipservice_receiver_connections_refused",
                 "Connections closed because `max_connections` were open",
                 &port.connections_refused,
+            ),
+            (
+                "lipservice_receiver_connections_general",
+                "HTTP connections that came to more than plain posts of logs (HTTP/2, chunked bodies, refusals), served at a little more cost",
+                &port.connections_general,
             ),
             ("lipservice_receiver_tls_failures", "TLS handshakes that failed", &port.handshakes_failed),
             ("lipservice_receiver_auth_failures", "Requests refused for their token", &port.auth_failures),
