@@ -23,6 +23,8 @@ mod gateway;
 mod load;
 #[path = "support/mix.rs"]
 mod mix;
+#[path = "support/relay.rs"]
+mod relay;
 #[path = "support/scrape.rs"]
 #[expect(dead_code, reason = "single metrics are for the demo")]
 mod scrape;
@@ -35,6 +37,7 @@ mod traffic;
 
 use gateway::{Gateway, Ports, Usage, local};
 use load::{Load, Pool, Protocol, Sent};
+use relay::Relay;
 use scrape::{Scraper, Totals};
 
 /// Arguments.
@@ -59,6 +62,12 @@ struct Args {
     /// this many seconds before the load.
     #[arg(long, default_value_t = 0)]
     pause_seconds: u64,
+    /// Instead of the gateway, measure a relay that looks at nothing: what is left when all of its own work is gone.
+    #[arg(long)]
+    relay_only: bool,
+    /// For the program itself.
+    #[arg(long, hide = true)]
+    relay: Option<String>,
 }
 
 /// One row.
@@ -117,6 +126,9 @@ fn main() -> anyhow::Result<()> {
     // Already installed is as good: there is only one provider in this program.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let args = Args::parse();
+    if let Some(addresses) = &args.relay {
+        return relay::run(addresses);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     heading();
     for case in cases().into_iter().filter(|case| case.name().contains(&args.only)) {
@@ -125,7 +137,14 @@ fn main() -> anyhow::Result<()> {
             None if case.batch < 64 => args.records / 4,
             None => args.records,
         };
-        let measured = runtime.block_on(measure(&args, case, records)).with_context(|| case.name())?;
+        let measured = async {
+            if args.relay_only {
+                measure_relay(&args, case, records).await
+            } else {
+                measure(&args, case, records).await
+            }
+        };
+        let measured = runtime.block_on(measured).with_context(|| case.name())?;
         print(case, &measured);
     }
     Ok(())
@@ -155,18 +174,7 @@ async fn measure(args: &Args, case: Case, records: u64) -> anyhow::Result<Measur
     let file = |kind: &str| -> PathBuf { directory.join(format!("{stem}.{kind}")) };
     std::fs::write(file("yaml"), config(case, ports, sink, &args.sampler))?;
     let gateway = Gateway::start(&file("yaml"), ports, &[], file("log")).await?;
-    let server = if case.protocol == Protocol::Grpc { ports.grpc } else { ports.http };
-    let load = Load {
-        server: local(server),
-        protocol: case.protocol,
-        records,
-        batch: case.batch,
-        gzip: case.gzip_in,
-        connections: args.connections,
-        body_bytes: None,
-        seed: 1,
-        rate: case.rate,
-    };
+    let load = load_of(args, case, ports, records);
     let pool = Pool::new(&load)?;
     if args.pause_seconds > 0 {
         eprintln!("{}: waiting {} s, pid {}", case.name(), args.pause_seconds, gateway.pid());
@@ -185,6 +193,45 @@ async fn measure(args: &Args, case: Case, records: u64) -> anyhow::Result<Measur
     Ok(Measured {
         sent,
         totals,
+        cpu: after.cpu.saturating_sub(before.cpu),
+        after,
+        out_requests: counts.requests.load(Ordering::Relaxed),
+        out_bytes: counts.bytes.load(Ordering::Relaxed),
+    })
+}
+
+fn load_of(args: &Args, case: Case, ports: Ports, records: u64) -> Load {
+    Load {
+        server: local(if case.protocol == Protocol::Grpc { ports.grpc } else { ports.http }),
+        protocol: case.protocol,
+        records,
+        batch: case.batch,
+        gzip: case.gzip_in,
+        connections: args.connections,
+        body_bytes: None,
+        seed: 1,
+        rate: case.rate,
+    }
+}
+
+/// The same load on a relay. It knows of no records, so what it kept is not told.
+async fn measure_relay(args: &Args, case: Case, records: u64) -> anyhow::Result<Measured> {
+    let (sink, counts) = sink::start().await?;
+    let ports = Ports::free()?;
+    let relay = Relay::start(ports, sink).await?;
+    let load = load_of(args, case, ports, records);
+    let pool = Pool::new(&load)?;
+    if args.pause_seconds > 0 {
+        eprintln!("{}: waiting {} s, pid {}", case.name(), args.pause_seconds, relay.pid());
+        tokio::time::sleep(Duration::from_secs(args.pause_seconds)).await;
+    }
+    let before = relay.usage();
+    let sent = load::send(load, pool).await?;
+    quiet(&counts).await;
+    let after = relay.usage();
+    Ok(Measured {
+        sent,
+        totals: Totals { received: sent.records, ..Totals::default() },
         cpu: after.cpu.saturating_sub(before.cpu),
         after,
         out_requests: counts.requests.load(Ordering::Relaxed),

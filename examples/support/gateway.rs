@@ -183,8 +183,8 @@ fn program() -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Linux only; the clock ticks 100 times a second on every architecture it runs on.
-fn usage(pid: u32) -> Option<Usage> {
+/// What a process has used. Linux only; the clock ticks 100 times a second on every architecture it runs on.
+pub fn usage(pid: u32) -> Option<Usage> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The second field is a name in parentheses that may hold spaces; utime and stime are fields 14 and 15.
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
