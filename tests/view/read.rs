@@ -5,6 +5,7 @@ use lipservice::data_plane::view::{AnyValueRef, Attributes, LogIndex, RecordRef,
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue, KeyValueList, any_value::Value};
 use opentelemetry_proto::tonic::logs::v1::LogRecord;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::generate::{Sample, sample};
 
@@ -111,6 +112,55 @@ proptest! {
     #[test]
     fn every_field_reads_as_under_prost(sample in sample()) {
         check(&sample);
+    }
+}
+
+/// A request with one record.
+fn request_of(record: &[u8]) -> Vec<u8> {
+    let wrapped = |field: u8, message: &[u8]| {
+        let mut out = vec![field << 3 | 2];
+        prost::encoding::encode_varint(message.len() as u64, &mut out);
+        out.extend_from_slice(message);
+        out
+    };
+    wrapped(1, &wrapped(2, &wrapped(2, record)))
+}
+
+#[test]
+fn texts_about_as_long_as_a_byte_of_their_length_tells_read_as_under_prost() {
+    let mut index = LogIndex::default();
+    for len in (0..300).chain(16_370..16_400) {
+        let body = Some(AnyValue { value: Some(Value::StringValue("b".repeat(len))) });
+        let record = LogRecord { body, event_name: "e".repeat(len), ..LogRecord::default() };
+        let request = request_of(&record.encode_to_vec());
+        index.read(&request).unwrap();
+        check_record(index.record(&request, 0), &record);
+    }
+}
+
+#[test]
+fn keys_are_told_from_what_they_begin_with_and_from_broken_attributes_around_them() {
+    let attribute = |key: &str| {
+        let value = AnyValue { value: Some(Value::StringValue("8".into())) };
+        KeyValue { key: key.into(), value: Some(value), ..KeyValue::default() }
+    };
+    let keys =
+        ["", "s", "samp", "sampling.thresholds", "sampling.threshold", "lip.", "lip.summary", "sampling.randomness"];
+    let attributes: Vec<_> = keys.into_iter().map(attribute).collect();
+    let mut index = LogIndex::default();
+    for turn in 0..keys.len() {
+        let mut attributes = attributes.clone();
+        attributes.rotate_left(turn);
+        let record = LogRecord { attributes, ..LogRecord::default() };
+        for broken in [&[][..], &[0x32, 0], &[0x32, 1, 0x0a], &[0x32, 2, 0x0a, 0x70], &[0x32, 3, 0x0a, 1, b's']] {
+            let encoded = record.encode_to_vec();
+            let request = request_of(&[broken, &encoded, broken].concat());
+            index.read(&request).unwrap();
+            let found = index.record(&request, 0);
+            assert!(found.span.is_summary && found.threshold().is_some() && found.randomness().is_some(), "{turn}");
+            let threshold = found.span.threshold_field.of(&request);
+            assert!(threshold.ends_with(b"sampling.threshold\x12\x03\x0a\x018"), "{threshold:?}");
+        }
     }
 }
 

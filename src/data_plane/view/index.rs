@@ -228,9 +228,15 @@ impl LogIndex {
         let first_record = self.records.len() as u32;
         let scope_index = self.scopes.len() as u32;
         let mut found = ScopeSpan { field, payload, resource_index, ..ScopeSpan::default() };
-        let mut reader = Reader::within(body, payload.start as usize, payload.end as usize);
-        let mut at = reader.pos();
-        while let Some(tag) = reader.tag()? {
+        let mut at = payload.start as usize;
+        loop {
+            // Records stand in a row, nearly all with a length of one or two bytes.
+            while let Some(payload) = len_at(&body[..payload.end as usize], at, RECORD) {
+                self.take_record(body, Span::new(at, payload.end as usize), payload, scope_index, on_record)?;
+                at = payload.end as usize;
+            }
+            let mut reader = Reader::within(body, at, payload.end as usize);
+            let Some(tag) = reader.tag()? else { break };
             match tag.field {
                 1 => {
                     found.repeats = found.scope.is_present();
@@ -239,14 +245,7 @@ impl LogIndex {
                 }
                 2 => {
                     let payload = message(&mut reader, tag)?;
-                    check_room(self.records.len(), payload)?;
-                    let field = Span::new(at, payload.end as usize);
-                    // Filled in its place: a record's entry is too large to be passed on twice.
-                    let i = self.records.len();
-                    self.records.push(RecordSpan { field, payload, scope_index, ..RecordSpan::default() });
-                    let record = &mut self.records[i];
-                    log_record(body, record)?;
-                    on_record(RecordRef::new(body, record));
+                    self.take_record(body, Span::new(at, payload.end as usize), payload, scope_index, on_record)?;
                 }
                 3 => found.schema_url = message(&mut reader, tag)?,
                 _ => reader.skip(tag)?,
@@ -256,6 +255,25 @@ impl LogIndex {
         found.records = (first_record, self.records.len() as u32);
         check_room(self.scopes.len(), payload)?;
         self.scopes.push(found);
+        Ok(())
+    }
+
+    #[inline]
+    fn take_record(
+        &mut self,
+        body: &[u8],
+        field: Span,
+        payload: Span,
+        scope_index: u32,
+        on_record: &mut impl FnMut(RecordRef<'_>),
+    ) -> Result<(), ViewError> {
+        check_room(self.records.len(), payload)?;
+        // Filled in its place: a record's entry is too large to be passed on twice.
+        let i = self.records.len();
+        self.records.push(RecordSpan { field, payload, scope_index, ..RecordSpan::default() });
+        let record = &mut self.records[i];
+        log_record(body, record)?;
+        on_record(RecordRef::new(body, record));
         Ok(())
     }
 }
@@ -297,43 +315,53 @@ fn expect(reader: &Reader<'_>, tag: Tag, wire_type: WireType) -> Result<(), View
 fn log_record(body: &[u8], record: &mut RecordSpan) -> Result<(), ViewError> {
     let bytes = body.get(..record.payload.end as usize).unwrap_or_default();
     let mut at = record.payload.start as usize;
+    while at < bytes.len() {
+        let end = fields_in_order(bytes, at, record);
+        at = if end > at { end } else { any_field(body, at, record)? };
+    }
+    Ok(())
+}
+
+/// Reads the fields from `at` on that stand in the order of their numbers, as encoders write them: one question each, whose
+/// answer is nearly always the same as for the record before. Returns where the first other field begins.
+#[inline]
+fn fields_in_order(bytes: &[u8], mut at: usize, record: &mut RecordSpan) -> usize {
+    if let Some(nanos) = fixed64_at(bytes, at, TIME) {
+        record.time_unix_nano = nanos;
+        at += 9;
+    }
+    if let Some([SEVERITY_NUMBER, number @ ..0x80]) = chunk_at(bytes, at) {
+        record.severity_number = *number;
+        at += 2;
+    }
+    at = take_len(bytes, at, SEVERITY_TEXT, &mut record.severity_text);
+    if let Some(body) = unpredictable_len_at(bytes, at, BODY) {
+        record.body = body;
+        at = body.end as usize;
+    }
     loop {
-        // Most fields are attributes, and those in a row.
+        // Most fields are attributes.
         while let Some(end) = plain_attribute(bytes, at) {
             at = end;
         }
-        let Some(&tag) = bytes.get(at) else { return Ok(()) };
-        let end = match tag {
-            TIME | OBSERVED_TIME => fixed64_at(bytes, at + 1).map(|(nanos, end)| {
-                if tag == TIME {
-                    record.time_unix_nano = nanos;
-                }
-                end
-            }),
-            SEVERITY_NUMBER => bytes.get(at + 1).filter(|&&number| number < 0x80).map(|&number| {
-                record.severity_number = number;
-                at + 2
-            }),
-            ATTRIBUTE => len_at(bytes, at + 1).map(|key_value| {
-                note_attribute(body, record, Span::new(at, key_value.end as usize), key_value);
-                key_value.end as usize
-            }),
-            SEVERITY_TEXT => take_len(bytes, at, &mut record.severity_text),
-            BODY => take_len(bytes, at, &mut record.body),
-            TRACE_ID => take_len(bytes, at, &mut record.trace_id),
-            EVENT_NAME => take_len(bytes, at, &mut record.event_name),
-            SPAN_ID => len_at(bytes, at + 1).map(|span| span.end as usize),
-            FLAGS => (at + 5 <= bytes.len()).then_some(at + 5),
-            _ => None,
-        };
-        at = match end {
-            Some(end) => end,
-            None => any_field(body, at, record)?,
-        };
+        let Some(key_value) = len_at(bytes, at, ATTRIBUTE) else { break };
+        note_attribute(bytes, record, Span::new(at, key_value.end as usize), key_value);
+        at = key_value.end as usize;
     }
+    if let Some([FLAGS, ..]) = chunk_at::<5>(bytes, at) {
+        at += 5;
+    }
+    at = take_len(bytes, at, TRACE_ID, &mut record.trace_id);
+    at = take_len(bytes, at, SPAN_ID, &mut Span::default());
+    if fixed64_at(bytes, at, OBSERVED_TIME).is_some() {
+        at += 9;
+    }
+    take_len(bytes, at, EVENT_NAME, &mut record.event_name)
 }
 
-// Tags of the fields of `opentelemetry.proto.logs.v1.LogRecord`, as one byte: field number * 8 + wire type.
+/// Tag of a record in its scope block, as one byte: field number * 8 + wire type.
+const RECORD: u8 = 2 << 3 | 2;
+// Tags of the fields of `opentelemetry.proto.logs.v1.LogRecord`.
 const TIME: u8 = 1 << 3 | 1;
 const SEVERITY_NUMBER: u8 = 2 << 3;
 const SEVERITY_TEXT: u8 = 3 << 3 | 2;
@@ -346,30 +374,47 @@ const OBSERVED_TIME: u8 = 11 << 3 | 1;
 const EVENT_NAME: u8 = 12 << 3 | 2;
 
 #[inline]
-fn fixed64_at(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
-    Some((u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?), at + 8))
+fn chunk_at<const N: usize>(bytes: &[u8], at: usize) -> Option<&[u8; N]> {
+    bytes.get(at..)?.first_chunk()
 }
 
-/// A value whose length, of one or two bytes, stands at `at`.
+/// The value of the 64-bit field at `at`, if its tag is `tag`.
 #[inline]
-fn len_at(bytes: &[u8], at: usize) -> Option<Span> {
-    let low = usize::from(*bytes.get(at)?);
-    let (start, len) = if low < 0x80 {
-        (at + 1, low)
-    } else {
-        let high = usize::from(*bytes.get(at + 1)?);
-        if high >= 0x80 {
-            return None;
-        }
-        (at + 2, low & 0x7f | high << 7)
-    };
-    (start + len <= bytes.len()).then(|| Span::new(start, start + len))
+fn fixed64_at(bytes: &[u8], at: usize, tag: u8) -> Option<u64> {
+    let [found, value @ ..] = chunk_at::<9>(bytes, at)?;
+    (*found == tag).then(|| u64::from_le_bytes(*value))
 }
 
+/// Where the value of the field at `at` is, if its tag is `tag` and its length has one or two bytes.
 #[inline]
-fn take_len(bytes: &[u8], at: usize, into: &mut Span) -> Option<usize> {
-    *into = len_at(bytes, at + 1)?;
-    Some(into.end as usize)
+fn len_at(bytes: &[u8], at: usize, tag: u8) -> Option<Span> {
+    let &[found, low] = chunk_at(bytes, at)?;
+    if found != tag {
+        return None;
+    }
+    if low >= 0x80 {
+        return unpredictable_len_at(bytes, at, tag);
+    }
+    let (start, end) = (at + 2, at + 2 + usize::from(low));
+    (end <= bytes.len()).then(|| Span::new(start, end))
+}
+
+/// As [`len_at`], for fields that are as often longer than 127 bytes as not: without a branch on that.
+#[inline]
+fn unpredictable_len_at(bytes: &[u8], at: usize, tag: u8) -> Option<Span> {
+    let &[found, low, high] = chunk_at(bytes, at)?;
+    let is_two = low >> 7;
+    let len = usize::from(low & 0x7f) | usize::from(high & is_two.wrapping_neg()) << 7;
+    let start = at + 2 + usize::from(is_two);
+    (found == tag && high & is_two << 7 == 0 && start + len <= bytes.len()).then(|| Span::new(start, start + len))
+}
+
+/// Notes where the value of the field at `at` is, if it is as [`len_at`] says, and returns where the next field begins.
+#[inline]
+fn take_len(bytes: &[u8], at: usize, tag: u8, into: &mut Span) -> usize {
+    let Some(span) = len_at(bytes, at, tag) else { return at };
+    *into = span;
+    span.end as usize
 }
 
 /// Reads the field at `at`, whatever it is, and returns where it ends.
@@ -417,15 +462,17 @@ fn any_field(body: &[u8], at: usize, record: &mut RecordSpan) -> Result<usize, V
 /// other field.
 #[inline(always)]
 fn plain_attribute(bytes: &[u8], at: usize) -> Option<usize> {
-    let &[tag, len, key_tag, key_len] = bytes.get(at..)?.first_chunk()?;
-    let end = at + 2 + usize::from(len);
-    let wanted = key_len < 32 && WANTED_KEY_LENGTHS >> key_len & 1 == 1;
-    let plain = tag == ATTRIBUTE && (2..0x80).contains(&len) && key_tag == 0x0a && key_len < 0x80 && !wanted;
-    (plain && end <= bytes.len()).then_some(end)
+    let header = u64::from_le_bytes(*chunk_at(bytes, at)?);
+    let end = at + 2 + (header as usize >> 8 & 0x7f);
+    // Two tags, and two lengths below 128, in one comparison.
+    let begins_with_key = header & 0x80ff_80ff == u64::from(ATTRIBUTE) | 0x0a << 16;
+    let key = (header >> 32) as u32;
+    (begins_with_key && key != SAMPLING && key != LIP && end <= bytes.len()).then_some(end)
 }
 
-/// Lengths of the three keys, as a set of bits.
-const WANTED_KEY_LENGTHS: u32 = 1 << SUMMARY_KEY.len() | 1 << THRESHOLD_KEY.len() | 1 << RANDOMNESS_KEY.len();
+/// What the three keys begin with.
+const SAMPLING: u32 = u32::from_le_bytes(*b"samp");
+const LIP: u32 = u32::from_le_bytes(*b"lip.");
 
 /// Looks for the three keys the sampler needs. Every encoder writes the key first, so one length byte rules out nearly
 /// all attributes.

@@ -52,14 +52,16 @@ impl<'a> RecordRef<'a> {
         Attributes::new(self.payload(), 6)
     }
     /// The value of the incoming `sampling.threshold`, if the record has one.
+    #[inline]
     pub fn threshold(self) -> Option<AnyValueRef<'a>> {
         let field = self.span.threshold_field;
-        field.is_present().then(|| KeyValueRef::parse(len_field(field.of(self.request), 6)).value())
+        if field.is_present() { Some(KeyValueRef::parse(len_field(field.of(self.request), 6)).value()) } else { None }
     }
     /// The value of `sampling.randomness`, if the record has one.
+    #[inline]
     pub fn randomness(self) -> Option<AnyValueRef<'a>> {
         let span = self.span.randomness;
-        span.is_present().then(|| KeyValueRef::parse(span.of(self.request)).value())
+        if span.is_present() { Some(KeyValueRef::parse(span.of(self.request)).value()) } else { None }
     }
 }
 

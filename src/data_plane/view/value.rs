@@ -32,16 +32,17 @@ impl<'a> AnyValueRef<'a> {
     /// Reads an `AnyValue` message; the last field set wins, anything malformed reads as [`AnyValueRef::Empty`].
     #[inline]
     pub fn parse(message: &'a [u8]) -> Self {
-        // Nearly every value is one string of less than 16 KiB and nothing else.
-        match message {
-            [0x0a, len @ ..0x80, text @ ..] if text.len() == usize::from(*len) => AnyValueRef::Str(text),
-            [0x0a, low, high @ ..0x80, text @ ..]
-                if *low >= 0x80 && text.len() == usize::from(*low & 0x7f) | usize::from(*high) << 7 =>
-            {
-                AnyValueRef::Str(text)
+        // Nearly every value is one string of less than 16 KiB and nothing else; no branch asks whether it is longer than 127
+        // bytes, which is not predictable.
+        if let [0x0a, low, high, ..] = message {
+            let is_two = low >> 7;
+            let len = usize::from(low & 0x7f) | usize::from(high & is_two.wrapping_neg()) << 7;
+            let text = message.get(2 + usize::from(is_two)..).unwrap_or_default();
+            if high & is_two << 7 == 0 && text.len() == len {
+                return AnyValueRef::Str(text);
             }
-            _ => AnyValueRef::parse_fields(message),
         }
+        AnyValueRef::parse_fields(message)
     }
 
     fn parse_fields(message: &'a [u8]) -> Self {
