@@ -7,7 +7,7 @@
 
 use super::line::{CLASSES, TABLE};
 use super::mask::Template;
-use super::memo::{CALM, COLON, DIGIT, HEX, KEY_CLASSES, KEY_ROOM, KEY_TABLE, Key, MARK, SCHEME, WORD, is};
+use super::memo::{CALM, COLON, DIGIT, Form, HEX, KEY_CLASSES, KEY_ROOM, KEY_TABLE, Key, MARK, Piece, SCHEME, WORD};
 use bytemuck::cast;
 use std::arch::x86_64::*;
 
@@ -69,78 +69,106 @@ fn classify<const N: usize>(block: &[u8; 64], members: &[[u8; 16]; N]) -> [u64; 
     })
 }
 
-/// Writes the key of a text (`memo`); false when it has none.
+/// Writes the key of a text (`memo`); false when it has none. Twice over its blocks: each step is a chain of instructions of
+/// its own, and the processor looks far enough ahead to work on two blocks only if a step is short.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 pub(super) fn write_key(text: &[u8], key: &mut Key) -> bool {
-    key.len = 0;
-    let mut at = 0;
+    let Key { bytes, len, pieces } = key;
+    let (mut at, mut count, mut before) = (0, 0, Before { mark: 0, word: 0, calm: 1 });
     while at < text.len() {
-        let rest = &text[at..];
-        let block = rest.first_chunk().copied().unwrap_or_else(|| {
-            let mut block = [b' '; 64];
-            block[..rest.len()].copy_from_slice(rest);
-            block
-        });
-        // A block begins where a row of word bytes may begin, so the byte before it is none.
-        let before = |back: usize| at.checked_sub(back).map_or(b' ', |at| text[at]);
-        let (open, kept, block) = unify(&block, before(1), before(2));
-        if open == 64 {
-            return false;
-        }
+        let (block, past) = block_at(text, at);
+        let sets = classify(&block, &KEY).map(|set| set >> past);
+        let open = sets[WORD].leading_ones() as usize;
+        let Some(piece) = pieces.get_mut(count).filter(|_| open < 64) else { return false };
         // A row that reaches the block's end is looked at once more, from its beginning.
-        let len = (64 - open).min(rest.len());
-        write_kept(&block, kept & (u64::MAX >> (64 - len)), key);
-        at += len;
+        let taken = 64 - past - open;
+        let form = unify(sets, open, before);
+        let kept = form.kept & (u64::MAX >> (64 - taken));
+        *piece = Piece { block, form: Form { zero: form.zero << past, lead: form.lead << past, kept: kept << past } };
+        before = Before::end_of(&sets, taken);
+        at += taken;
+        count += 1;
+    }
+    *len = 0;
+    for Piece { block, form } in pieces.iter().take(count) {
+        *len = write_kept(&formed(block, form), form.kept, bytes, *len);
     }
     true
 }
 
-/// Brings a block into one form. Returns the length of the row at its end, which is left alone, what to keep, and the block.
+/// The 64 bytes from `at` on, and 0. Where fewer are left, they end the block, and the number of bytes before them is told.
+#[inline]
+fn block_at(text: &[u8], at: usize) -> ([u8; 64], usize) {
+    let rest = &text[at..];
+    if let Some(block) = rest.first_chunk() {
+        return (*block, 0);
+    }
+    let past = 64 - rest.len();
+    let block = text.last_chunk().copied().unwrap_or_else(|| {
+        let mut block = [b' '; 64];
+        block[past..].copy_from_slice(rest);
+        block
+    });
+    (block, past)
+}
+
+/// What stands before a block, as bits: the classes of the byte before it, and whether the one before that is a word byte. A
+/// block begins where a row may begin, so the byte before it is none.
+#[derive(Clone, Copy)]
+struct Before {
+    mark: u64,
+    word: u64,
+    calm: u64,
+}
+
+impl Before {
+    /// Behind the first `len` bytes of a block.
+    #[inline]
+    fn end_of(sets: &[u64; KEY_CLASSES], len: usize) -> Self {
+        let last = |set: u64| set >> (len - 1) & 1;
+        Before { mark: last(sets[MARK]), word: last(sets[WORD] << 1), calm: last(sets[CALM]) }
+    }
+}
+
+/// Finds what brings a block into one form; the row of `open` bytes at its end is left alone. Without branches: how many
+/// tokens a block has is not predictable.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn unify(block: &[u8; 64], before: u8, before_that: u8) -> (usize, u64, [u8; 64]) {
-    let sets = classify(block, &KEY);
-    let open = sets[WORD].leading_ones() as usize;
-    if open == 64 {
-        return (open, 0, *block);
-    }
+fn unify(sets: [u64; KEY_CLASSES], open: usize, before: Before) -> Form {
     let word = sets[WORD] & (u64::MAX >> open);
     let (digit, hex) = (sets[DIGIT] & word, sets[HEX] & word);
-    let bit = |is: bool| u64::from(is);
-    let behind_mark = sets[MARK] << 1 | bit(is(before, MARK));
-    let behind_word = sets[WORD] << 2 | bit(is(before_that, WORD));
-    let inside = behind_mark & behind_word;
-    let calm = sets[CALM] << 1 | bit(is(before, CALM));
+    let inside = (sets[MARK] << 1 | before.mark) & (sets[WORD] << 2 | before.word);
+    let calm = sets[CALM] << 1 | before.calm;
     // A sum carries from a member to behind the end of its row, and from there no further.
     let rows_with = |members: u64| word.wrapping_add(members) & !word;
-    let tokens = !rows_with(word & !(digit | hex));
-    let mut ends = rows_with(digit) & (tokens | sets[COLON]);
-    let (mut zero, mut lead, mut kept) = (digit, 0, !(digit & digit << 1));
-    while ends != 0 {
-        let end = ends & ends.wrapping_neg();
-        ends &= ends - 1;
-        // Behind the last byte before the end that is none of a row.
-        let start = 1u64.checked_shl(64 - ((end - 1) & !word).leading_zeros()).unwrap_or_default();
-        let row = end.wrapping_sub(start);
-        if tokens & end == 0 {
-            kept |= row;
-            continue;
-        }
-        let is_plain = (inside | calm & bit(sets[SCHEME] & end == 0).wrapping_neg()) & start != 0;
-        let first = if is_plain { 0 } else { start & hex };
-        lead |= first;
-        zero |= row & !first;
-        // Of a first letter, one more byte stays: its row has a digit.
-        let short = start | first << 1;
-        kept = if sets[COLON] & end != 0 { kept | row } else { (kept & !row) | short };
+    let varies = rows_with(digit);
+    let tokens = varies & !rows_with(word & !(digit | hex));
+    let [token, by_colon, by_scheme, _] = rows_before([tokens, varies & sets[COLON], tokens & sets[SCHEME], 0], word);
+    let first = token & !(token << 1);
+    let lead = first & hex & !(inside | calm & !by_scheme);
+    // Of a first letter, one more byte stays: its row has a digit.
+    let kept = !(digit & digit << 1) & !token | first | lead << 1 | by_colon;
+    Form { zero: (digit | token) & !lead, lead, kept }
+}
+
+/// The rows of word bytes that end before each of `ends`, by doubling; four at a time.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn rows_before(ends: [u64; 4], word: u64) -> [u64; 4] {
+    let word = _mm256_set1_epi64x(word as i64);
+    let (mut rows, mut whole): (__m256i, __m256i) = (cast(ends), word);
+    for step in [1, 2, 4, 8, 16, 32] {
+        let step = _mm_cvtsi32_si128(step);
+        rows = _mm256_or_si256(rows, _mm256_and_si256(_mm256_srl_epi64(rows, step), whole));
+        whole = _mm256_and_si256(whole, _mm256_srl_epi64(whole, step));
     }
-    (open, kept, formed(block, zero, lead))
+    cast(_mm256_and_si256(rows, word))
 }
 
 /// Makes bytes `0`, and letters `a` or `A`.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn formed(block: &[u8; 64], zero: u64, lead: u64) -> [u8; 64] {
+fn formed(block: &[u8; 64], &Form { zero, lead, .. }: &Form) -> [u8; 64] {
     let halves: [__m256i; 2] = cast(*block);
     let form = |as_is, zero, lead| {
         let letter = _mm256_or_si256(_mm256_and_si256(as_is, _mm256_set1_epi8(0x20)), _mm256_set1_epi8(b'A' as i8));
@@ -181,22 +209,21 @@ const PLACES: [u64; 256] = {
 };
 static PLACE: [u64; 256] = PLACES;
 
-/// Writes the bytes of a block that are kept behind what the key has.
+/// Writes the bytes of a block that are kept behind the `len` that the key has; returns how many it has then.
 #[target_feature(enable = "avx2,bmi1,bmi2,lzcnt,popcnt")]
 #[inline]
-fn write_kept(block: &[u8; 64], kept: u64, key: &mut Key) {
+fn write_kept(block: &[u8; 64], kept: u64, key: &mut [u8; KEY_ROOM + 64], mut len: usize) -> usize {
     let words: [u64; 8] = cast(*block);
-    let mut len = key.len;
     for (word, set) in words.into_iter().zip(kept.to_le_bytes()) {
         let bytes = _mm_cvtsi64_si128(word as i64);
         let packed = _mm_shuffle_epi8(bytes, _mm_cvtsi64_si128(PLACE[usize::from(set)] as i64));
         // Masked instead of checked: a key is never longer than its text.
-        if let Some(room) = key.bytes[len & (KEY_ROOM - 1)..].first_chunk_mut() {
+        if let Some(room) = key[len & (KEY_ROOM - 1)..].first_chunk_mut() {
             *room = _mm_cvtsi128_si64(packed).to_le_bytes();
         }
         len += set.count_ones() as usize;
     }
-    key.len = len;
+    len
 }
 
 #[cfg(test)]

@@ -71,17 +71,36 @@ pub(super) const KEY_TABLE: [u8; 256] = {
     table
 };
 
-/// Whether a byte is of a class.
-#[inline]
-pub(super) fn is(byte: u8, class: usize) -> bool {
-    KEY_TABLE[usize::from(byte)] >> class & 1 != 0
-}
-
 /// The key of a text. Blocks are written whole, so there is room for one behind the longest.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) bytes: [u8; KEY_ROOM + 64],
     pub(super) len: usize,
+    pub(super) pieces: [Piece; MAX_PIECES],
+}
+
+/// Blocks of the longest text: two in a row take more than 64 bytes of it.
+const MAX_PIECES: usize = 2 * MAX_TEXT_BYTES / 64 + 2;
+
+/// A block of a text, and what becomes of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    pub(super) block: [u8; 64],
+    pub(super) form: Form,
+}
+
+/// Which bytes of a block become `0`, which `a` or `A`, and which are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Form {
+    pub(super) zero: u64,
+    pub(super) lead: u64,
+    pub(super) kept: u64,
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Key { bytes: [0; KEY_ROOM + 64], len: 0, pieces: [Piece { block: [0; 64], form: Form::default() }; MAX_PIECES] }
+    }
 }
 
 impl Key {
@@ -92,18 +111,24 @@ impl Key {
     /// Where to look. That lines of an attacker share a slot costs a mask each, as without the table.
     fn slot(&mut self) -> usize {
         let end = self.len.min(MAX_TEXT_BYTES);
-        self.bytes[end..end + 16].fill(0);
-        let (words, _) = self.bytes[..end.next_multiple_of(16)].as_chunks::<16>();
-        let mut hash = self.len as u64;
-        for word in words {
-            let word = u128::from_le_bytes(*word);
-            // A product of 128 bits, folded, spreads each bit of both factors (as wyhash does).
-            let (low, high) = (word as u64 ^ hash ^ 0xd6e8_feb8_6659_fd93, (word >> 64) as u64 ^ 0x9e37_79b9_7f4a_7c15);
-            let product = u128::from(low) * u128::from(high);
-            hash = product as u64 ^ (product >> 64) as u64;
+        self.bytes[end..end + 32].fill(0);
+        let (blocks, _) = self.bytes[..end.next_multiple_of(32)].as_chunks::<32>();
+        // Two products at a time, as one would wait for the one before it.
+        let (mut even, mut odd) = (self.len as u64, 0);
+        for block in blocks {
+            let [a, b, c, d]: [u64; 4] = bytemuck::cast(*block);
+            even = fold(a ^ even ^ 0xd6e8_feb8_6659_fd93, b ^ 0x9e37_79b9_7f4a_7c15);
+            odd = fold(c ^ odd ^ 0xa076_1d64_78bd_642f, d ^ 0xe703_7ed1_a0b4_28db);
         }
-        (hash >> 20) as usize % SLOTS
+        ((even ^ odd.rotate_left(32)) >> 20) as usize % SLOTS
     }
+}
+
+/// A product of 128 bits, folded, spreads each bit of both factors (as wyhash does).
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 #[derive(Clone, Debug)]
@@ -145,8 +170,7 @@ impl Default for Memo {
         let is_on = super::avx2::is_available();
         #[cfg(not(target_arch = "x86_64"))]
         let is_on = false;
-        let key = Key { bytes: [0; KEY_ROOM + 64], len: 0 };
-        Memo { key, slots: Vec::new(), tries: 0, hits: 0, pause: 0, is_on }
+        Memo { key: Key::default(), slots: Vec::new(), tries: 0, hits: 0, pause: 0, is_on }
     }
 }
 
@@ -220,6 +244,11 @@ fn write_key(text: &[u8], key: &mut Key) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Whether a byte is of a class.
+    fn is(byte: u8, class: usize) -> bool {
+        KEY_TABLE[usize::from(byte)] >> class & 1 != 0
+    }
 
     /// The key, written from its definition.
     fn key_of(text: &[u8]) -> Option<Vec<u8>> {

@@ -30,12 +30,11 @@ pub const MAX_ENTRIES: usize = 64;
 pub const MAX_JSON_BYTES: usize = 16_384;
 
 /// The text of a record: its body's, or `event_name` when the body has none.
+#[inline]
 pub fn of_record<'a>(record: RecordRef<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-    let event_name = record.event_name();
     match record.body() {
-        None | Some(AnyValueRef::Empty) => event_name,
-        Some(AnyValueRef::Str(text)) if is_blank(text) => event_name,
-        Some(AnyValueRef::Str(text)) => of_text(text, scratch),
+        Some(AnyValueRef::Str(text)) if !is_blank(text) => of_text(text, scratch),
+        None | Some(AnyValueRef::Empty | AnyValueRef::Str(_)) => record.event_name(),
         Some(AnyValueRef::KvList(entries)) => of_entries(AnyValueRef::KvList(entries), scratch),
         Some(AnyValueRef::Array(_)) => b"[array]",
         Some(AnyValueRef::Bytes(_)) => b"[bytes]",
@@ -56,6 +55,7 @@ pub fn of_text<'a>(text: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     }
 }
 
+#[inline]
 fn is_blank(text: &[u8]) -> bool {
     text.iter().all(|&b| b <= b' ' || b == 0x7f)
 }
