@@ -168,9 +168,13 @@ impl CompiledPolicy {
     ) {
         out.policies.clear();
         out.protected = None;
-        if candidates.is_empty() {
-            return;
+        if !candidates.is_empty() {
+            self.find_matches(candidates, Place { record, resource, scope }, grouping, out);
         }
+    }
+
+    fn find_matches(&self, candidates: &Candidates, place: Place<'_>, grouping: Grouping, out: &mut Matches) {
+        let Place { record, resource, scope } = place;
         if candidates.has_ids {
             let by_signature = self.by_signature.get(&grouping.signature);
             let by_pattern = self.by_pattern.get(&grouping.pattern);
@@ -212,6 +216,7 @@ impl CompiledPolicy {
     /// What the matching policies decide together. `randomness` is the record's own, of 56 bits; it serves percentages
     /// without a sample key, and those whose key the record lacks. Takes a place of each rate limit that lets the record
     /// through, and none when it is dropped. `turn` is the time, with who shares rate limits if anybody does.
+    #[inline]
     pub fn resolve(
         &self,
         matches: &Matches,
@@ -221,6 +226,13 @@ impl CompiledPolicy {
         randomness: u64,
         turn: impl Into<Turn>,
     ) -> Resolution {
+        if matches.is_empty() {
+            return Resolution::UNMATCHED;
+        }
+        self.resolve_matching(matches, Place { record, resource, scope }, randomness, turn.into())
+    }
+
+    fn resolve_matching(&self, matches: &Matches, place: Place<'_>, randomness: u64, turn: Turn) -> Resolution {
         if let Some(index) = matches.protected {
             return Resolution::of(true, Form::All, index);
         }
@@ -239,14 +251,14 @@ impl CompiledPolicy {
         }
         let mut decided = all.map_or(Resolution::UNMATCHED, |index| Resolution::of(true, Form::All, index));
         if let Some((index, threshold)) = percentage {
-            let (random, own_randomness) = self.randomness_of(index, Place { record, resource, scope }, randomness);
+            let (random, own_randomness) = self.randomness_of(index, place, randomness);
             let keep = random >= threshold;
             let limited = !limits.is_empty();
             let (form, policy) = (Form::Percentage, Some(index));
             decided = Resolution { keep, form, threshold, own_randomness, randomness: random, limited, policy };
         }
         if decided.keep && !limits.is_empty() {
-            decided = limit(&mut limits, turn.into());
+            decided = limit(&mut limits, turn);
         }
         decided
     }
