@@ -118,7 +118,8 @@ impl Entry {
         self.by_policy.iter_mut().for_each(ByPolicy::clear);
     }
 
-    fn total(&self, keep: bool) -> Tally {
+    /// What was kept, or dropped.
+    pub fn total(&self, keep: bool) -> Tally {
         self.by_reason.iter().map(|tallies| tallies[usize::from(keep)]).fold(Tally::default(), |sum, tally| Tally {
             records: sum.records + tally.records,
             bytes: sum.bytes + tally.bytes,

@@ -8,121 +8,33 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rand::rngs::SmallRng;
-use rand::{RngCore, SeedableRng};
+use rand::RngCore;
 
+use super::scratch::{Scratch, TrialScratch};
 use super::take::alone;
 use super::tap::Tapped;
-use super::trial::{Counted, Mode, Trial, TrialEntry};
+use super::trial::{Counted, Mode, Trial};
 use super::{Pipeline, Wiring};
 use crate::clock::UnixNanos;
 use crate::data_plane::exporter::Outgoing;
-use crate::data_plane::ledger::{Arm, Entry};
-use crate::data_plane::pattern::{Grouping, PatternCache, PatternId};
-use crate::data_plane::policy::{Candidates, CompiledPolicy, Edit, Matches, Resolution, Turn, trace_randomness};
+use crate::data_plane::ledger::Arm;
+use crate::data_plane::pattern::{Grouping, PatternId};
+use crate::data_plane::policy::{CompiledPolicy, Matches, Resolution, Turn};
 use crate::data_plane::receiver::Received;
-use crate::data_plane::sampler::summary::put_threshold;
 use crate::data_plane::sampler::threshold::RANDOMNESS_RANGE;
 use crate::data_plane::sampler::{Boosts, Decision, Facts, Incoming, ThresholdText, decide as decide_record};
 use crate::data_plane::signature::{Signature, Signer};
-use crate::data_plane::view::{
-    Action, AnyValueRef, LogIndex, RecordRef, ResourceRef, ResourceSpan, ScopeRef, Span, SplicePlan, ViewError,
-};
-use crate::data_plane::window::{Band, Cause, CellCache, PatternKey, Sight};
+use crate::data_plane::view::{Action, AnyValueRef, LogIndex, RecordRef, ResourceRef, ResourceSpan, ScopeRef};
+use crate::data_plane::window::{Band, CauseRef, Cell, PatternKey, Sight};
 
 /// Longest template kept with a pattern, in bytes.
 const MAX_TEMPLATE_BYTES: usize = 512;
 /// Longest example kept with a pattern, in bytes.
 const MAX_EXAMPLE_BYTES: usize = 256;
-/// Records beyond which a scratch gives its buffers back to the allocator (about 8 MiB of index).
-const MAX_IDLE_RECORDS: usize = 1 << 16;
 
 /// A request forwarded whole is copied up to this size: it may be a small part of its connection's read buffer, and the
 /// queue, which counts its own bytes only, would hold all of that for as long as the destination is away.
 const COPIED_BYTES: usize = 64 << 10;
-
-/// Buffers of one request at a time, reused.
-pub(super) struct Scratch {
-    pub(super) index: LogIndex,
-    pub(super) entry: Entry,
-    signer: Signer,
-    signatures: Vec<Signature>,
-    patterns: PatternCache,
-    /// What the trace ids say for the decision. Read in the first pass: in the second, the record's bytes have left the
-    /// cache when the request is large.
-    traces: Vec<Option<u64>>,
-    plan: SplicePlan,
-    candidates: Candidates,
-    matches: Matches,
-    edit: Edit,
-    cells: CellCache,
-    rng: SmallRng,
-    /// What the policy on trial needs, while there is one.
-    trial: TrialScratch,
-}
-
-/// Buffers for a policy on trial.
-#[derive(Default)]
-struct TrialScratch {
-    candidates: Candidates,
-    matches: Matches,
-    entry: TrialEntry,
-}
-
-impl Default for Scratch {
-    fn default() -> Self {
-        Scratch {
-            index: LogIndex::default(),
-            entry: Entry::default(),
-            signer: Signer::default(),
-            signatures: Vec::new(),
-            patterns: PatternCache::default(),
-            traces: Vec::new(),
-            plan: SplicePlan::default(),
-            candidates: Candidates::default(),
-            matches: Matches::default(),
-            edit: Edit::default(),
-            cells: CellCache::default(),
-            rng: SmallRng::from_os_rng(),
-            trial: TrialScratch::default(),
-        }
-    }
-}
-
-impl Scratch {
-    /// With randomness from `seed`.
-    pub(super) fn seeded(seed: u64) -> Self {
-        Scratch { rng: SmallRng::seed_from_u64(seed), ..Scratch::default() }
-    }
-
-    /// Indexes a request and signs its records.
-    pub(super) fn read(&mut self, body: &[u8]) -> Result<(), ViewError> {
-        self.entry.clear();
-        self.trial.entry.clear();
-        self.plan.clear();
-        self.signatures.clear();
-        self.traces.clear();
-        let Scratch { signer, signatures, traces, .. } = self;
-        self.index.parse(body, |record| {
-            signatures.push(signer.sign(record));
-            traces.push(trace_randomness(record.trace_id()));
-        })
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.index.records.is_empty()
-    }
-
-    /// Gives the buffers of an unusually large request back.
-    pub(super) fn shrink(&mut self) {
-        if self.index.records.capacity() > MAX_IDLE_RECORDS {
-            self.index = LogIndex::default();
-            self.plan = SplicePlan::default();
-            self.signatures = Vec::new();
-            self.traces = Vec::new();
-        }
-    }
-}
 
 /// What stays the same over a batch.
 pub(super) struct Batch<'a> {
@@ -139,6 +51,10 @@ pub(super) struct Batch<'a> {
     pub(super) window: u64,
     /// The record whose decision somebody wants to see.
     tapped: Option<usize>,
+    /// Whether templates of new signatures are noted.
+    is_learning: bool,
+    /// Whether a pattern may be another than its signature, or a signature news.
+    resolves: bool,
 }
 
 /// What stays the same over a scope block.
@@ -172,7 +88,23 @@ pub(super) fn decide(
     let trial = trial.filter(|trial| now < trial.until);
     let tapped = pipeline.tap.pick(index.records.len(), || scratch.rng.next_u64());
     let body = &request.body;
-    let batch = Batch { pipeline, wiring, policy, trial, boosts, body, index: &index, now, turn, window, tapped };
+    let is_learning = pipeline.sightings.is_on();
+    let resolves = is_learning || !policy.catalogue().is_empty();
+    let batch = Batch {
+        pipeline,
+        wiring,
+        policy,
+        trial,
+        boosts,
+        body,
+        index: &index,
+        now,
+        turn,
+        window,
+        tapped,
+        is_learning,
+        resolves,
+    };
     scratch.patterns.begin(policy.catalogue());
     for (i, span) in index.resources.iter().enumerate() {
         batch.resource(scratch, i as u32, span, request.token.as_ref());
@@ -187,7 +119,7 @@ pub(super) fn decide(
 }
 
 fn write(scratch: &mut Scratch, index: &LogIndex, request: &Received) -> Option<Outgoing> {
-    let records = scratch.plan.actions.iter().filter(|action| **action != Action::Drop).count() as u64;
+    let records = scratch.entry.total(true).records;
     if records == 0 {
         return None;
     }
@@ -197,11 +129,7 @@ fn write(scratch: &mut Scratch, index: &LogIndex, request: &Received) -> Option<
             _ => request.body.clone(),
         }
     } else {
-        let dropped: usize = std::iter::zip(&scratch.plan.actions, &index.records)
-            .filter(|(action, _)| **action == Action::Drop)
-            .map(|(_, record)| record.field.len())
-            .sum();
-        let mut out = Vec::with_capacity(request.body.len() - dropped + scratch.plan.scratch.len() + 64);
+        let mut out = Vec::new();
         scratch.plan.write(&request.body, index, &mut out);
         Bytes::from(out)
     };
@@ -249,10 +177,8 @@ impl Batch<'_> {
     fn record(&self, scratch: &mut Scratch, block: &Block<'_>, i: usize) {
         let record = self.index.record(self.body, i);
         let signature = scratch.signatures[i];
-        let (pattern, unseen) = match scratch.patterns.get(signature) {
-            Some(pattern) => (pattern, None),
-            None => self.resolve(scratch, record, signature),
-        };
+        let (pattern, unseen) =
+            if self.resolves { self.pattern(scratch, record, signature) } else { (signature.into(), None) };
         let band = Band::of(record.span.severity_number, record.severity_text());
         let incoming = Incoming::of(record, scratch.traces[i], || scratch.rng.next_u64());
         let boost = self.boosts.threshold(block.service, pattern);
@@ -308,8 +234,7 @@ impl Batch<'_> {
         let facts = self.facts(policy, matches, subject);
         let key = subject.key(block);
         loop {
-            let texts = || self.texts(signer, record, block, shown);
-            let cell = cells.get(key, || self.pipeline.table.cell(key, subject.grouping.signature, texts));
+            let cell = cells.get(key, || self.cell(signer, subject, block, shown));
             let asked = cell.would_keep(self.window, |sight| {
                 let randomness = facts.incoming.randomness;
                 let ask = || policy.resolve(matches, record, block.resource, block.scope, randomness, self.turn);
@@ -336,8 +261,21 @@ impl Batch<'_> {
         }
     }
 
-    /// Looks the pattern of a signature up; once a signature and catalogue, while the cache has room. Returns its template
-    /// too, if that is to be learned from.
+    /// The pattern of a signature. Looked up once a signature and catalogue, while the cache has room; the template comes
+    /// with it then, if that is to be learned from.
+    #[inline]
+    fn pattern(
+        &self,
+        scratch: &mut Scratch,
+        record: RecordRef<'_>,
+        signature: Signature,
+    ) -> (PatternId, Option<String>) {
+        match scratch.patterns.get(signature) {
+            Some(pattern) => (pattern, None),
+            None => self.resolve(scratch, record, signature),
+        }
+    }
+
     #[cold]
     fn resolve(
         &self,
@@ -345,15 +283,10 @@ impl Batch<'_> {
         record: RecordRef<'_>,
         signature: Signature,
     ) -> (PatternId, Option<String>) {
-        let is_learning = self.pipeline.sightings.is_on();
-        let catalogue = self.policy.catalogue();
-        if catalogue.is_empty() && !is_learning {
-            return (signature.into(), None);
-        }
         let template = scratch.signer.template(record);
-        let pattern = catalogue.resolve(signature, &template);
+        let pattern = self.policy.catalogue().resolve(signature, &template);
         scratch.patterns.put(signature, pattern);
-        (pattern, is_learning.then_some(template))
+        (pattern, self.is_learning.then_some(template))
     }
 
     /// Runs the decision under the lock of the record's pattern.
@@ -369,8 +302,7 @@ impl Batch<'_> {
         let (record, key) = (subject.record, subject.key(block));
         let bytes = record.span.field.len() as u64;
         loop {
-            let texts = || self.texts(signer, record, block, (policy, matches));
-            let cell = cells.get(key, || self.pipeline.table.cell(key, subject.grouping.signature, texts));
+            let cell = cells.get(key, || self.cell(signer, subject, block, (policy, matches)));
             let mut offered = None;
             let decided = cell.record(self.window, self.now, bytes, |sight| {
                 offered = cell.offer(sight.seen).then_some(sight.seen);
@@ -381,8 +313,8 @@ impl Batch<'_> {
                     resolution
                 };
                 let decision = decide_record(&Facts { sight, ..facts }, &self.wiring.settings, ask);
-                let cause = (!decision.keep).then(|| Cause {
-                    policy: decision.policy.map(|index| Arc::clone(&policy.policy(index).id)),
+                let cause = (!decision.keep).then(|| CauseRef {
+                    policy: decision.policy.map(|index| &policy.policy(index).id),
                     reason: decision.reason.as_str(),
                 });
                 (decision.keep, cause, (decision, resolution))
@@ -397,6 +329,19 @@ impl Batch<'_> {
                 None => cells.forget(key),
             }
         }
+    }
+
+    /// The cell of a record's pattern, from the table.
+    #[cold]
+    fn cell(
+        &self,
+        signer: &mut Signer,
+        subject: &Subject<'_>,
+        block: &Block<'_>,
+        shown: (&CompiledPolicy, &Matches),
+    ) -> Arc<Cell> {
+        let texts = || self.texts(signer, subject.record, block, shown);
+        self.pipeline.table.cell(subject.key(block), subject.grouping.signature, texts)
     }
 
     /// Template and example of a pattern seen for the first time. They are shown and sent in summaries, so they are
@@ -424,18 +369,18 @@ impl Batch<'_> {
 
     /// What the splice does with a record that stays: rewritten by policies, annotated with its threshold, or copied.
     fn kept(&self, scratch: &mut Scratch, policy: &CompiledPolicy, record: RecordRef<'_>, threshold: u64) -> Action {
-        let annotation = (threshold != 0).then(|| ThresholdText::new(threshold)).filter(|text| {
-            let carried = record.threshold();
-            !matches!(carried, Some(AnyValueRef::Str(digits)) if digits == text.as_bytes())
-        });
+        let is_carried = || match record.threshold() {
+            Some(AnyValueRef::Str(digits)) => digits == ThresholdText::new(threshold).as_bytes(),
+            _ => false,
+        };
+        let annotates = threshold != 0 && !is_carried();
         if policy.transforms(&scratch.matches) {
-            return self.rewritten(scratch, policy, record, annotation);
+            return self.rewritten(scratch, policy, record, annotates.then(|| ThresholdText::new(threshold)));
         }
-        let Some(text) = annotation else { return Action::Keep };
-        let start = scratch.plan.scratch.len();
-        put_threshold(&mut scratch.plan.scratch, text.as_bytes());
-        let append = Span::new(start, scratch.plan.scratch.len());
-        Action::Annotate { append, without: record.span.threshold_field }
+        if !annotates {
+            return Action::Keep;
+        }
+        Action::Annotate { append: scratch.annotation(threshold), without: record.span.threshold_field }
     }
 
     #[cold]

@@ -10,6 +10,7 @@
 mod batch;
 pub mod explain;
 mod report;
+mod scratch;
 mod summaries;
 mod take;
 pub mod tap;
@@ -34,7 +35,7 @@ use crate::data_plane::sampler::config::{ProtectSeverity, SamplerConfig};
 use crate::data_plane::sampler::{Boosts, Settings};
 use crate::data_plane::window::{Band, PatternTable};
 
-use batch::Scratch;
+use scratch::Scratch;
 use tap::Tap;
 use trial::Trial;
 
@@ -217,9 +218,8 @@ impl Pipeline {
             return Ok(());
         }
         let wiring = self.wiring.load();
-        let tally = scratch.tally();
-        let rooms = self.reserve(&wiring, &request.body, tally.records).inspect_err(|_| {
-            self.ledger.refuse(tally, request.transport);
+        let rooms = self.reserve(&wiring, &request.body, scratch.index.records.len() as u64).inspect_err(|_| {
+            self.ledger.refuse(scratch.tally(), request.transport);
         })?;
         let policy = self.policy.load();
         let boosts = self.boosts.load();

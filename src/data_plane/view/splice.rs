@@ -40,7 +40,8 @@ pub struct SplicePlan {
     pub resources: Vec<(u32, Span)>,
     /// Rewritten `InstrumentationScope` messages: (index of the scope block, span of scratch), ascending.
     pub scopes: Vec<(u32, Span)>,
-    fates: Vec<Fate>,
+    scope_fates: Vec<Fate>,
+    resource_fates: Vec<Fate>,
 }
 
 /// What becomes of a block.
@@ -82,10 +83,10 @@ impl SplicePlan {
             out.extend_from_slice(request);
             return;
         }
-        self.measure_scopes(index);
+        let (before, len) = (out.len(), self.measure(request, index));
+        out.reserve(len);
         let mut run = Run::new(request, Span::new(0, request.len()), None);
-        for (i, resource) in index.resources.iter().enumerate() {
-            let fate = self.resource_fate(index, i, resource);
+        for (i, (resource, &fate)) in index.resources.iter().zip(&self.resource_fates).enumerate() {
             if let Fate::Whole = fate {
                 continue;
             }
@@ -95,13 +96,24 @@ impl SplicePlan {
             }
         }
         run.finish(out);
+        debug_assert_eq!(out.len() - before, len, "what was measured is what is written");
     }
 
-    fn measure_scopes(&mut self, index: &LogIndex) {
-        let mut fates = std::mem::take(&mut self.fates);
+    /// Notes what becomes of each block; returns how many bytes will be written.
+    fn measure(&mut self, request: &[u8], index: &LogIndex) -> usize {
+        let mut fates = std::mem::take(&mut self.scope_fates);
         fates.clear();
         fates.extend(index.scopes.iter().enumerate().map(|(i, scope)| self.scope_fate(index, i, scope)));
-        self.fates = fates;
+        self.scope_fates = fates;
+        let mut fates = std::mem::take(&mut self.resource_fates);
+        fates.clear();
+        fates.extend(index.resources.iter().enumerate().map(|(i, resource)| self.resource_fate(index, i, resource)));
+        self.resource_fates = fates;
+        std::iter::zip(&index.resources, &self.resource_fates).fold(request.len(), |len, (resource, fate)| match fate {
+            Fate::Whole => len,
+            Fate::Gone => len - resource.field.len(),
+            Fate::Rewritten(payload) => len - resource.field.len() + len_field_len(*payload),
+        })
     }
 
     fn scope_fate(&self, index: &LogIndex, i: usize, scope: &ScopeSpan) -> Fate {
@@ -139,7 +151,7 @@ impl SplicePlan {
         let mut whole = true;
         for s in first..last {
             let field = index.scopes[s as usize].field.len();
-            match self.fates[s as usize] {
+            match self.scope_fates[s as usize] {
                 Fate::Whole => continue,
                 Fate::Gone => gone += 1,
                 Fate::Rewritten(len) => payload += len_field_len(len),
@@ -190,7 +202,7 @@ impl SplicePlan {
         run.begin(resource.resource.is_present(), out);
         for s in resource.scopes.0..resource.scopes.1 {
             let scope = &index.scopes[s as usize];
-            let fate = self.fates[s as usize];
+            let fate = self.scope_fates[s as usize];
             if let Fate::Whole = fate {
                 continue;
             }

@@ -59,6 +59,32 @@ pub struct Cause {
     pub reason: &'static str,
 }
 
+/// A [`Cause`] as a decision names it, a record at a time: with the policy's own id.
+#[derive(Clone, Copy, Debug)]
+pub struct CauseRef<'a> {
+    /// Id of the deciding policy.
+    pub policy: Option<&'a Arc<str>>,
+    /// Name of the reason.
+    pub reason: &'static str,
+}
+
+impl CauseRef<'_> {
+    /// Whether it is this one. Equal texts are nearly always the same text.
+    #[inline]
+    fn is(self, cause: &Cause) -> bool {
+        let is_policy = match (self.policy, &cause.policy) {
+            (Some(policy), Some(of)) => Arc::ptr_eq(policy, of) || policy == of,
+            (None, None) => true,
+            _ => false,
+        };
+        is_policy && (std::ptr::eq(self.reason, cause.reason) || self.reason == cause.reason)
+    }
+
+    fn to_owned(self) -> Cause {
+        Cause { policy: self.policy.cloned(), reason: self.reason }
+    }
+}
+
 /// Dropped records of one pattern and one cause that no summary has reported yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suppressed {
@@ -122,14 +148,15 @@ impl State {
         }
     }
 
-    fn suppress(&mut self, cause: &Cause, bytes: u64, now: UnixNanos) {
-        if let Some(found) = self.suppressed.iter_mut().find(|entry| entry.cause == *cause) {
+    #[inline]
+    fn suppress(&mut self, cause: CauseRef<'_>, bytes: u64, now: UnixNanos) {
+        if let Some(found) = self.suppressed.iter_mut().find(|entry| cause.is(&entry.cause)) {
             found.records += 1;
             found.bytes += bytes;
             found.last = found.last.max(now);
             return;
         }
-        self.suppressed.push(Suppressed { cause: cause.clone(), records: 1, bytes, first: now, last: now });
+        self.suppressed.push(Suppressed { cause: cause.to_owned(), records: 1, bytes, first: now, last: now });
     }
 }
 
@@ -195,12 +222,12 @@ impl Cell {
     ///
     /// `decide` runs under the cell's lock (one record long), so two threads never take the same record for the first.
     #[inline]
-    pub fn record<D>(
+    pub fn record<'a, D>(
         &self,
         window: u64,
         now: UnixNanos,
         bytes: u64,
-        decide: impl FnOnce(Sight) -> (bool, Option<Cause>, D),
+        decide: impl FnOnce(Sight) -> (bool, Option<CauseRef<'a>>, D),
     ) -> Option<D> {
         let mut state = self.state.lock();
         if state.evicted {
@@ -217,7 +244,7 @@ impl Cell {
         state.current.add(bytes, keep);
         state.total.add(bytes, keep);
         if let Some(cause) = cause.filter(|_| !keep) {
-            state.suppress(&cause, bytes, now);
+            state.suppress(cause, bytes, now);
         }
         Some(decision)
     }

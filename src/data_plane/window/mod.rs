@@ -14,7 +14,7 @@ pub mod snapshot;
 pub mod table;
 
 pub use band::Band;
-pub use cell::{Cause, Cell, Counts, Sight, Suppressed};
+pub use cell::{Cause, CauseRef, Cell, Counts, Sight, Suppressed};
 pub use known::KnownPatterns;
 pub use snapshot::{PatternRow, Snapshot};
 pub use table::{CellCache, PatternKey, PatternTable, Service};
