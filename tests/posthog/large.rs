@@ -59,7 +59,9 @@ async fn every_step_of_time_gives_its_share_of_a_draw() {
         posthog.rows().iter().map(|row| (row.uuid(), row.service_name.clone())).collect();
     let cart = read.iter().filter(|id| services[*id] == "cart").count() as u64;
     let estimate = sample.estimate(cart);
-    assert!(estimate.low < 6_667.0 && estimate.high > 6_666.0, "{estimate:?}");
+    // The interval holds the truth in 95 of 100 draws; ids, and so lots, differ from run to run. Five standard errors always.
+    let (miss, reach) = ((estimate.messages - 6_666.7).abs(), (estimate.high - estimate.low) / 2.0);
+    assert!(reach < 400.0 && miss < 2.6 * reach, "{estimate:?}");
     let mut index = lipservice::data_plane::view::LogIndex::default();
     let mut order = Vec::new();
     for request in history.requests().unwrap() {
