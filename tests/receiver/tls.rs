@@ -1,11 +1,15 @@
 //! TLS and mTLS, good and bad.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use lipservice::clock::Clock;
 use lipservice::data_plane::receiver::config::{OtlpReceiverConfig, TlsConfig};
 use lipservice::data_plane::receiver::{Authenticators, OtlpReceiver};
+use lipservice::units::Period;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::pem::PemObject;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
 use super::grpc::logs;
@@ -99,6 +103,28 @@ async fn tls_serves_both_protocols_and_nothing_in_the_clear() {
     drop(client);
     let recorder = running.stop().await;
     assert_eq!(recorder.logs.lock().len(), 3);
+}
+
+#[tokio::test]
+async fn idle_connections_end_in_order() {
+    let (dir, pki) = (tempfile::tempdir().unwrap(), pki());
+    let config = OtlpReceiverConfig { idle_timeout: Period::millis(50), ..with_tls(dir.path(), &pki, false) };
+    let running = start_with(&config, Authenticators::default());
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls::pki_types::CertificateDer::from_pem_slice(pki.ca.as_bytes()).unwrap()).unwrap();
+    let client = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(client));
+    for request in ["", "POST /v1/logs HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"] {
+        let socket = Socket::connect(running.http).await.0;
+        let mut stream = soon(connector.connect("localhost".try_into().unwrap(), socket)).await.unwrap();
+        soon(stream.write_all(request.as_bytes())).await.unwrap();
+        let mut answer = Vec::new();
+        // Without a farewell under TLS this is an error: anybody may have cut the connection.
+        while soon(stream.read_buf(&mut answer)).await.expect("ends in order") > 0 {}
+        assert_eq!(answer.starts_with(b"HTTP/1.1 200"), !request.is_empty());
+    }
+    running.stop().await;
 }
 
 #[tokio::test]

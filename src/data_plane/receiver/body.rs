@@ -29,7 +29,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// A body that is to come by `deadline`, which is that of `timeout`.
+    /// A body that is to come by `deadline`. `timeout` is what that was made of, for whom it is refused.
     pub(super) fn new(body: Incoming, deadline: Instant, timeout: Duration) -> Self {
         Reader { body, deadline: Box::pin(tokio::time::sleep_until(deadline)), timeout, started: false }
     }

@@ -3,7 +3,8 @@
 //! Purpose: spare the copy that puts a body together from the frames of a general server, a sixth of the work by HTTP.
 //! Promises: serves POSTs of logs that are in order; all else, from the first byte of its head, is left to hyper with the
 //! connection, so that every refusal of a head or a body is made in one place; memory follows what has come.
-//! Never: goes back to the short way on a connection that was left, or holds a body without an account.
+//! Never: goes back to the short way on a connection that was left, or holds a body without an account, except what is on
+//! its way to hyper, which refuses it.
 
 use std::io;
 use std::pin::Pin;
@@ -47,7 +48,7 @@ pub(super) async fn requests(wire: Wire, state: &Arc<Connection>, shutdown: &Shu
             Step::Go(()) => {}
             Step::Leave(bytes) => return Some(Replayed { bytes, wire: direct.wire }),
             Step::End => {
-                // The client has gone or is told to; it need not hear it.
+                // In order where the client still listens.
                 let _ = direct.wire.shutdown().await;
                 return None;
             }
@@ -108,9 +109,9 @@ impl Direct<'_> {
     /// Serves one request.
     async fn request(&mut self, plain: Plain) -> Step<()> {
         let Plain { parts, head_bytes, body_bytes } = plain;
-        let state = Arc::clone(self.state);
+        let state = self.state;
         let running = state.begin();
-        let admitted = Admitted::of(&state, &parts, Some(body_bytes as u64));
+        let admitted = Admitted::of(state, &parts, Some(body_bytes as u64));
         let (Some(Signal::Logs), Ok(admitted)) = (signal_of(parts.uri.path()), admitted) else { return self.leave() };
         let deadline = Instant::now() + state.port.read_timeout;
         let mut body = state.port.pool.take(body_bytes);

@@ -7,6 +7,7 @@
 //! Never: looks into requests.
 
 use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -393,24 +394,71 @@ async fn connection(stream: TcpStream, served: &Served, open: &Open) {
     }
 }
 
-/// Serves a connection's plain requests until it ends, is idle for too long, or is left to hyper.
+/// Serves a connection's plain requests until it ends or is left to hyper.
 async fn plain_requests(
     wire: Wire,
     served: &Served,
     serving: &Serving,
     state: &Arc<Connection>,
 ) -> Option<direct::Left> {
-    tokio::select! {
-        biased;
-        left = direct::requests(wire, state, &serving.shutdown) => {
-            add(&served.port.stats.connections_general, u64::from(left.is_some()));
-            left
+    let stop = serving.shutdown.child();
+    let running = std::pin::pin!(direct::requests(wire, state, &stop));
+    let left = until_gone(running, |_| stop.trigger(), served, serving, state).await.flatten();
+    add(&served.port.stats.connections_general, u64::from(left.is_some()));
+    left
+}
+
+/// Runs hyper on a connection until it ends.
+async fn requests(wire: direct::Left, served: &Served, serving: &Serving, state: &Arc<Connection>) {
+    let transport = served.port.transport;
+    let service = service_fn(|request| {
+        let state = Arc::clone(state);
+        async move {
+            Ok::<_, std::convert::Infallible>(match transport {
+                Transport::Grpc => grpc::answer(state, request).await,
+                Transport::Http => http::answer(state, request).await,
+            })
         }
-        () = quiet(state, Instant::now(), served.port.idle_timeout) => None,
-        () = serving.cut.cancelled() => {
-            add(&served.port.stats.connections_cut, 1);
-            None
+    });
+    let running = std::pin::pin!(served.http.serve_connection(TokioIo::new(wire), service));
+    let ended = until_gone(running, |running| running.graceful_shutdown(), served, serving, state).await;
+    if let Some(Err(error)) = ended {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
+
+/// Runs a connection until it ends. On shutdown, or when it is idle for too long, `tell` tells it to go; `None` when it did not go
+/// then, or was cut.
+async fn until_gone<F: Future>(
+    mut running: Pin<&mut F>,
+    tell: impl Fn(Pin<&mut F>),
+    served: &Served,
+    serving: &Serving,
+    state: &Connection,
+) -> Option<F::Output> {
+    let idle_timeout = served.port.idle_timeout;
+    // A head that came in pieces has begun before.
+    let idle = quiet(state, state.quiet_since().unwrap_or_else(Instant::now), idle_timeout);
+    tokio::pin!(idle);
+    let mut leaving = false;
+    loop {
+        tokio::select! {
+            biased;
+            ended = &mut running => return Some(ended),
+            () = serving.shutdown.triggered(), if !leaving => {}
+            () = &mut idle => {
+                if leaving {
+                    return None;
+                }
+            }
+            () = serving.cut.cancelled() => {
+                add(&served.port.stats.connections_cut, 1);
+                return None;
+            }
         }
+        leaving = true;
+        tell(running.as_mut());
+        idle.set(quiet(state, Instant::now(), FAREWELL_TIME.min(idle_timeout)));
     }
 }
 
@@ -424,47 +472,5 @@ async fn quiet(state: &Connection, from: Instant, patience: Duration) {
             Some(since) => since + patience,
             None => Instant::now() + patience,
         };
-    }
-}
-
-/// Runs hyper on a connection until it ends, is idle for too long, or has to go.
-async fn requests(wire: direct::Left, served: &Served, serving: &Serving, state: &Arc<Connection>) {
-    let transport = served.port.transport;
-    let service = service_fn(|request| {
-        let state = Arc::clone(state);
-        async move {
-            Ok::<_, std::convert::Infallible>(match transport {
-                Transport::Grpc => grpc::answer(state, request).await,
-                Transport::Http => http::answer(state, request).await,
-            })
-        }
-    });
-    let running = served.http.serve_connection(TokioIo::new(wire), service);
-    tokio::pin!(running);
-    let idle_timeout = served.port.idle_timeout;
-    // A head that came here in pieces has begun before.
-    let idle = quiet(state, state.quiet_since().unwrap_or_else(Instant::now), idle_timeout);
-    tokio::pin!(idle);
-    let mut leaving = false;
-    loop {
-        tokio::select! {
-            biased;
-            ended = &mut running => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "a connection broke");
-                }
-                return;
-            }
-            () = serving.shutdown.triggered(), if !leaving => {}
-            () = &mut idle => {
-                if leaving {
-                    return;
-                }
-            }
-            () = serving.cut.cancelled() => return add(&served.port.stats.connections_cut, 1),
-        }
-        leaving = true;
-        running.as_mut().graceful_shutdown();
-        idle.set(quiet(state, Instant::now(), FAREWELL_TIME.min(idle_timeout)));
     }
 }
